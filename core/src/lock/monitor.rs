@@ -1,0 +1,394 @@
+//! The monitor: one lock, one condvar, and the rules of both.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Clock;
+use super::sync::{Activity, Board, Condvar, Mutex, MutexGuard, ThreadActivity};
+use crate::Time;
+
+/// A thread's permission to touch the outside world: to send, to sync a disk, to sleep, to log, to call a user's code.
+///
+/// Everything that may wait asks for `&Outside`; [`Monitor::enter`] borrows it as `&mut`. So while a thread holds the lock it
+/// has no permission left to give, and waiting under the lock does not compile (rule 4 of the course):
+///
+/// ```compile_fail,E0502
+/// use biglock::lock::{Monitor, Outside};
+/// # use biglock::lock::Guarded;
+/// # struct Votes(u32);
+/// # impl Guarded for Votes {
+/// #     type Digest = u32;
+/// #     fn digest(&self) -> u32 { self.0 }
+/// #     fn check(&self, _: &u32) -> Result<(), String> { Ok(()) }
+/// #     fn give_up(&mut self, _: &'static str) {}
+/// # }
+/// fn send(outside: &Outside, term: u32) { /* a system call */ }
+///
+/// let monitor = Monitor::new(Votes(0));
+/// let mut outside = Outside::claim("election");
+/// monitor.enter(&mut outside, "campaign", |votes| {
+///     votes.0 += 1;
+///     send(&outside, votes.0); // error[E0502]: cannot borrow `outside` as immutable
+/// });
+/// ```
+///
+/// What compiles is to take the news out of the section and send it afterwards:
+///
+/// ```
+/// # use biglock::lock::{Monitor, Outside, Guarded};
+/// # struct Votes(u32);
+/// # impl Guarded for Votes {
+/// #     type Digest = u32;
+/// #     fn digest(&self) -> u32 { self.0 }
+/// #     fn check(&self, _: &u32) -> Result<(), String> { Ok(()) }
+/// #     fn give_up(&mut self, _: &'static str) {}
+/// # }
+/// # fn send(outside: &Outside, term: u32) {}
+/// # let monitor = Monitor::new(Votes(0));
+/// # let mut outside = Outside::claim("election");
+/// let news = monitor.enter(&mut outside, "campaign", |votes| {
+///     votes.0 += 1;
+///     votes.0
+/// });
+/// send(&outside, news);
+/// ```
+///
+/// The same error meets whoever would write to the disk there, or sleep, or enter a second time (which would wait for itself):
+///
+/// ```compile_fail,E0502
+/// # use biglock::lock::{Monitor, Outside, Guarded};
+/// # struct Votes(u32);
+/// # impl Guarded for Votes {
+/// #     type Digest = u32;
+/// #     fn digest(&self) -> u32 { self.0 }
+/// #     fn check(&self, _: &u32) -> Result<(), String> { Ok(()) }
+/// #     fn give_up(&mut self, _: &'static str) {}
+/// # }
+/// # let monitor = Monitor::new(Votes(0));
+/// # let mut outside = Outside::claim("disk");
+/// use biglock::{Batch, HardState, MemoryStorage, Storage};
+/// let mut disk = MemoryStorage::new();
+/// monitor.enter(&mut outside, "persist", |votes| {
+///     disk.write(&outside, &Batch::new(HardState::default())) // error[E0502]
+/// });
+/// ```
+///
+/// ```compile_fail,E0502
+/// # use biglock::lock::{Monitor, Outside, Guarded};
+/// # struct Votes(u32);
+/// # impl Guarded for Votes {
+/// #     type Digest = u32;
+/// #     fn digest(&self) -> u32 { self.0 }
+/// #     fn check(&self, _: &u32) -> Result<(), String> { Ok(()) }
+/// #     fn give_up(&mut self, _: &'static str) {}
+/// # }
+/// # let monitor = Monitor::new(Votes(0));
+/// # let mut outside = Outside::claim("election");
+/// # fn sleep_a_moment(outside: &Outside) {}
+/// monitor.enter(&mut outside, "poll", |votes| {
+///     while votes.0 < 2 {
+///         sleep_a_moment(&outside); // error[E0502]
+///     }
+/// });
+/// ```
+///
+/// ```compile_fail,E0499
+/// # use biglock::lock::{Monitor, Outside, Guarded};
+/// # struct Votes(u32);
+/// # impl Guarded for Votes {
+/// #     type Digest = u32;
+/// #     fn digest(&self) -> u32 { self.0 }
+/// #     fn check(&self, _: &u32) -> Result<(), String> { Ok(()) }
+/// #     fn give_up(&mut self, _: &'static str) {}
+/// # }
+/// # let monitor = Monitor::new(Votes(0));
+/// # let mut outside = Outside::claim("election");
+/// monitor.enter(&mut outside, "outer", |votes| {
+///     monitor.enter(&mut outside, "inner", |votes| votes.0) // error[E0499]
+/// });
+/// ```
+///
+/// A thread claims its permission once, where it starts, and hands it down as `&mut`. Nothing stops code from claiming a second one
+/// while the first is lent: that is the one hole in the rule, it is easy to search for, and the checker finds what comes of it
+/// (bugs K1, K11 and K12 of the catalogue use it).
+#[derive(Debug)]
+pub struct Outside {
+    thread: &'static str,
+    token: u64,
+    lasting: bool,
+    /// A permission belongs to one thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Outside {
+    /// The permission of a thread of this name. Once per thread, where it starts.
+    pub fn claim(thread: &'static str) -> Outside {
+        Outside::new(thread, true)
+    }
+
+    /// The permission of a user's thread that only calls in.
+    pub(crate) fn caller() -> Outside {
+        Outside::new("caller", false)
+    }
+
+    fn new(thread: &'static str, lasting: bool) -> Outside {
+        // Tells threads of one name apart on the board; nothing else depends on it.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Outside {
+            thread,
+            token: NEXT.fetch_add(1, Ordering::Relaxed),
+            lasting,
+            not_send: PhantomData,
+        }
+    }
+
+    /// The name of the thread.
+    pub fn thread(&self) -> &'static str {
+        self.thread
+    }
+}
+
+/// What a monitor can guard.
+pub trait Guarded {
+    /// The few small things that a waiter can observe. The monitor broadcasts exactly when it has changed.
+    type Digest: PartialEq;
+
+    /// What a waiter can observe now.
+    fn digest(&self) -> Self::Digest;
+
+    /// Checks the invariants, given what could be observed when the section began. Called at every leave and wait.
+    ///
+    /// # Errors
+    /// The sentence that says which invariant is broken; the section then panics, and the monitor gives up.
+    fn check(&self, before: &Self::Digest) -> Result<(), String>;
+
+    /// Called when `section` panicked or broke an invariant: nothing in here may be believed from now on, and every waiter
+    /// must be let go.
+    fn give_up(&mut self, section: &'static str);
+}
+
+/// What a waiting thread sees when it looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look<R> {
+    /// What it waited for; the wait is over.
+    Ready(R),
+    /// Not yet. It looks again after the next broadcast, and at this moment at the latest.
+    NotBefore(Option<Time>),
+}
+
+/// A step of a thread through a section, as an [`Observer`] sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// The thread asks for the lock. (The state cannot be seen: others may hold it.)
+    Wants,
+    /// The thread has the lock.
+    Entered,
+    /// The thread gives up the lock and sleeps until this has happened.
+    Waits(&'static str),
+    /// The thread woke and has the lock again.
+    Woke,
+    /// The thread leaves; true if it broadcast.
+    Left(bool),
+}
+
+/// Watches sections go by: for models and traces. Called with the lock held, so it must do nothing but take notes.
+pub trait Observer<S>: Send + Sync {
+    /// `thread` made a `step` in `section`, and `state` is what it saw (nothing for [`Step::Wants`]).
+    fn observe(&self, thread: &'static str, section: &'static str, step: Step, state: Option<&S>);
+}
+
+/// One lock, one condvar, and the state they guard. There is no way to the state but [`Monitor::enter`].
+pub struct Monitor<S> {
+    state: Mutex<S>,
+    changed: Condvar,
+    clock: Clock,
+    board: Board,
+    observer: Option<Arc<dyn Observer<S>>>,
+}
+
+impl<S: Guarded> Monitor<S> {
+    /// A monitor on the machine's clock.
+    pub fn new(state: S) -> Monitor<S> {
+        Monitor::with_clock(state, Clock::monotonic())
+    }
+
+    /// A monitor on this clock.
+    pub fn with_clock(state: S, clock: Clock) -> Monitor<S> {
+        Monitor {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            clock,
+            board: Board::new(),
+            observer: None,
+        }
+    }
+
+    /// The same monitor, watched.
+    pub fn observed_by(mut self, observer: Arc<dyn Observer<S>>) -> Monitor<S> {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Runs one critical section: takes the lock, runs `body`, checks the invariants, broadcasts if a waiter could see a
+    /// difference, and leaves. `name` completes the sentence "the thread holds the lock to ...".
+    ///
+    /// # Panics
+    /// If an invariant is broken. The monitor gives up first, and every waiter is woken to see it.
+    pub fn enter<R>(
+        &self,
+        outside: &mut Outside,
+        name: &'static str,
+        body: impl FnOnce(&mut Section<'_, S>) -> R,
+    ) -> R {
+        let (thread, token) = (outside.thread, outside.token);
+        self.board.set(thread, token, Activity::WantsLock(name));
+        if let Some(observer) = &self.observer {
+            observer.observe(thread, name, Step::Wants, None);
+        }
+        let guard = self.state.lock();
+        self.board.set(thread, token, Activity::Inside(name));
+        let mut section = Section {
+            now: self.clock.now(),
+            before: guard.digest(),
+            guard,
+            monitor: self,
+            name,
+            thread,
+            token,
+            in_order: false,
+        };
+        section.observe(Step::Entered);
+        let result = body(&mut section);
+        let broadcast = section.settle();
+        section.observe(Step::Left(broadcast));
+        section.in_order = true;
+        drop(section);
+        if outside.lasting {
+            self.board.set(thread, token, Activity::OutsideAfter(name));
+        } else {
+            self.board.clear(thread, token);
+        }
+        result
+    }
+
+    /// Moves a manual clock forward to `to` and wakes everyone: time is an event like any other. With a `to` that has passed it is
+    /// a wake-up for no reason, which every waiter must be able to bear.
+    ///
+    /// # Panics
+    /// If the clock is the machine's own.
+    pub fn tick(&self, outside: &mut Outside, to: Time) {
+        self.enter(outside, "let time pass", |section| {
+            section.monitor.clock.set(to);
+            section.monitor.changed.notify_all();
+        });
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What each thread is doing. Does not take the big lock, so it answers when that is stuck.
+    pub fn threads(&self) -> Vec<ThreadActivity> {
+        self.board.read()
+    }
+}
+
+/// Inside the lock: the state, and the only place from which to wait.
+pub struct Section<'a, S: Guarded> {
+    guard: MutexGuard<'a, S>,
+    monitor: &'a Monitor<S>,
+    /// What could be observed when the lock was taken.
+    before: S::Digest,
+    now: Time,
+    name: &'static str,
+    thread: &'static str,
+    token: u64,
+    /// Set when the section is left the regular way; unset while it unwinds.
+    in_order: bool,
+}
+
+impl<S: Guarded> Section<'_, S> {
+    /// The time at which the lock was taken, or taken again after a wait.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Gives up the lock and sleeps until `look` is ready, looking again after every broadcast. `what` completes the sentence "the
+    /// thread waits for ...".
+    ///
+    /// Everything that was known before the wait may be false after it: `look` gets the state and the time as they are now.
+    pub fn wait_until<R>(
+        &mut self,
+        what: &'static str,
+        mut look: impl FnMut(&mut S, Time) -> Look<R>,
+    ) -> R {
+        loop {
+            let by = match look(&mut self.guard, self.now) {
+                Look::Ready(result) => return result,
+                Look::NotBefore(by) => by,
+            };
+            self.settle();
+            self.observe(Step::Waits(what));
+            let monitor = self.monitor;
+            monitor
+                .board
+                .set(self.thread, self.token, Activity::WaitsFor(what));
+            monitor
+                .changed
+                .wait(&mut self.guard, monitor.clock.timeout(by));
+            monitor
+                .board
+                .set(self.thread, self.token, Activity::Inside(self.name));
+            self.now = monitor.clock.now();
+            self.before = self.guard.digest();
+            self.observe(Step::Woke);
+        }
+    }
+
+    /// Checks the invariants and broadcasts, still under the lock, if a waiter can see a difference.
+    fn settle(&mut self) -> bool {
+        if let Err(broken) = self.guard.check(&self.before) {
+            panic!(
+                "invariant broken: {broken} (thread {}, which held the lock to {})",
+                self.thread, self.name
+            );
+        }
+        let changed = self.guard.digest() != self.before;
+        if changed {
+            self.monitor.changed.notify_all();
+        }
+        changed
+    }
+
+    fn observe(&self, step: Step) {
+        if let Some(observer) = &self.monitor.observer {
+            observer.observe(self.thread, self.name, step, Some(&self.guard));
+        }
+    }
+}
+
+impl<S: Guarded> Deref for Section<'_, S> {
+    type Target = S;
+    fn deref(&self) -> &S {
+        &self.guard
+    }
+}
+
+impl<S: Guarded> DerefMut for Section<'_, S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.guard
+    }
+}
+
+impl<S: Guarded> Drop for Section<'_, S> {
+    fn drop(&mut self) {
+        if !self.in_order {
+            self.guard.give_up(self.name);
+            self.monitor.changed.notify_all();
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The facade: the only file that names parking_lot or loom.
+//!
+//! Without `--cfg biglock_loom` it is parking_lot and std's threads; with it, the same few names are loom's, and every lock,
+//! wait, broadcast and thread of Biglock is one that the checker schedules. It offers a mutex, a condvar that waits and
+//! broadcasts, and threads that are spawned and joined: the part of loom that was validated, and nothing else. There is no
+//! `try_lock`, no `notify_one`, no atomic and no park.
+//!
+//! Reference counts are std's `Arc` in both builds: they order nothing that a reader of this crate relies on.
+
+pub use imp::{Activity, ThreadActivity};
+pub(crate) use imp::{Board, Condvar, JoinHandle, Mutex, MutexGuard, spawn};
+
+#[cfg(all(feature = "deadlock-detection", not(biglock_loom)))]
+pub use imp::find_deadlocks;
+
+/// Whether this build checks all invariants at every leave and wait, and not the cheap ones alone.
+pub const CHECKED: bool = cfg!(any(debug_assertions, biglock_loom));
+
+#[cfg(not(biglock_loom))]
+mod imp {
+    use std::collections::BTreeMap;
+    use std::io;
+    use std::thread;
+    use std::time::Duration;
+
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
+
+    pub use super::board::{Activity, ThreadActivity};
+
+    /// Waits, with a predicate around it (`Section::wait_until`), and broadcasts.
+    pub(crate) struct Condvar(parking_lot::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Condvar {
+            Condvar(parking_lot::Condvar::new())
+        }
+
+        /// Gives up the lock, sleeps until a broadcast or for `timeout`, and takes the lock again.
+        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>, timeout: Option<Duration>) {
+            match timeout {
+                None => self.0.wait(guard),
+                Some(timeout) => {
+                    self.0.wait_for(guard, timeout);
+                }
+            }
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+
+    /// A thread that was spawned and must be joined.
+    pub(crate) struct JoinHandle(thread::JoinHandle<()>);
+
+    impl JoinHandle {
+        /// Waits until the thread has ended. False if it panicked.
+        pub(crate) fn join(self) -> bool {
+            self.0.join().is_ok()
+        }
+
+        /// Whether the caller is this very thread, which therefore must not join it.
+        pub(crate) fn is_current(&self) -> bool {
+            self.0.thread().id() == thread::current().id()
+        }
+    }
+
+    /// Starts a named thread.
+    pub(crate) fn spawn(
+        name: &str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<JoinHandle> {
+        let thread = thread::Builder::new().name(name.into()).spawn(body)?;
+        Ok(JoinHandle(thread))
+    }
+
+    /// Cycles of threads that wait for each other's locks, each as the text of its threads' backtraces. Empty if there is none.
+    #[cfg(feature = "deadlock-detection")]
+    pub fn find_deadlocks() -> Vec<String> {
+        let name = |thread: &parking_lot::deadlock::DeadlockedThread| {
+            format!(
+                "thread {} waits for a lock at\n{:?}",
+                thread.thread_id(),
+                thread.backtrace()
+            )
+        };
+        parking_lot::deadlock::check_deadlock()
+            .iter()
+            .map(|cycle| cycle.iter().map(name).collect::<Vec<_>>().join("\n"))
+            .collect()
+    }
+
+    /// What each thread is doing, for [`crate::Node::threads`]. It has a lock of its own, so that it can be read when the big one
+    /// is stuck; it is held for a store and never while another is taken; and no logic ever reads it.
+    pub(crate) struct Board(Mutex<BTreeMap<(&'static str, u64), Activity>>);
+
+    impl Board {
+        pub(crate) fn new() -> Board {
+            Board(Mutex::new(BTreeMap::new()))
+        }
+
+        pub(crate) fn set(&self, thread: &'static str, token: u64, activity: Activity) {
+            self.0.lock().insert((thread, token), activity);
+        }
+
+        pub(crate) fn clear(&self, thread: &'static str, token: u64) {
+            self.0.lock().remove(&(thread, token));
+        }
+
+        pub(crate) fn read(&self) -> Vec<ThreadActivity> {
+            let board = self.0.lock();
+            board
+                .iter()
+                .map(|(&(thread, _), &activity)| ThreadActivity { thread, activity })
+                .collect()
+        }
+    }
+}
+
+#[cfg(biglock_loom)]
+mod imp {
+    use std::io;
+    use std::ops::{Deref, DerefMut};
+    use std::time::Duration;
+
+    use loom::sync as checked;
+
+    pub use super::board::{Activity, ThreadActivity};
+
+    pub(crate) struct Mutex<T>(checked::Mutex<T>);
+
+    /// Loom's guard moves through a wait, parking_lot's is lent: an `Option` makes the two alike.
+    pub(crate) struct MutexGuard<'a, T>(Option<checked::MutexGuard<'a, T>>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Mutex<T> {
+            Mutex(checked::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            MutexGuard(Some(self.0.lock().expect("loom's locks do not poison")))
+        }
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            self.0.as_ref().expect("held except inside a wait")
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().expect("held except inside a wait")
+        }
+    }
+
+    pub(crate) struct Condvar(checked::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Condvar {
+            Condvar(checked::Condvar::new())
+        }
+
+        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>, timeout: Option<Duration>) {
+            assert!(
+                timeout.is_none(),
+                "a model has a manual clock: under loom, time is one more thread that broadcasts"
+            );
+            let held = guard.0.take().expect("held when a wait begins");
+            guard.0 = Some(self.0.wait(held).expect("loom's locks do not poison"));
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+
+    pub(crate) struct JoinHandle(loom::thread::JoinHandle<()>);
+
+    impl JoinHandle {
+        pub(crate) fn join(self) -> bool {
+            self.0.join().is_ok()
+        }
+
+        pub(crate) fn is_current(&self) -> bool {
+            self.0.thread().id() == loom::thread::current().id()
+        }
+    }
+
+    pub(crate) fn spawn(
+        name: &str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<JoinHandle> {
+        let thread = loom::thread::Builder::new()
+            .name(name.into())
+            .spawn(body)?;
+        Ok(JoinHandle(thread))
+    }
+
+    /// Nothing is written down: the checker has pictures of its own, and no logic reads the board.
+    pub(crate) struct Board;
+
+    impl Board {
+        pub(crate) fn new() -> Board {
+            Board
+        }
+
+        pub(crate) fn set(&self, _: &'static str, _: u64, _: Activity) {}
+
+        pub(crate) fn clear(&self, _: &'static str, _: u64) {}
+
+        pub(crate) fn read(&self) -> Vec<ThreadActivity> {
+            Vec::new()
+        }
+    }
+}
+
+mod board {
+    use std::fmt;
+
+    /// What a thread was doing when it was last looked at.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum Activity {
+        /// It wants the lock, for the section of this name.
+        WantsLock(&'static str),
+        /// It holds the lock, in the section of this name.
+        Inside(&'static str),
+        /// It sleeps on the condvar until this has happened.
+        WaitsFor(&'static str),
+        /// It left the section of this name and does what that section told it to, without the lock.
+        OutsideAfter(&'static str),
+    }
+
+    impl fmt::Display for Activity {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self {
+                Activity::WantsLock(section) => write!(f, "wants the lock, to {section}"),
+                Activity::Inside(section) => write!(f, "holds the lock, to {section}"),
+                Activity::WaitsFor(what) => write!(f, "waits for {what}"),
+                Activity::OutsideAfter(section) => {
+                    write!(f, "is outside the lock, after it was there to {section}")
+                }
+            }
+        }
+    }
+
+    /// A thread of a node, and what it is doing.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct ThreadActivity {
+        /// The thread's name.
+        pub thread: &'static str,
+        /// What it is doing.
+        pub activity: Activity,
+    }
+}

@@ -1,0 +1,170 @@
+//! What the big lock guards.
+
+use super::{Leadership, Stopped, Storage, StorageError};
+use crate::lock::{Guarded, sync};
+use crate::rules::{At, HardState, Raft, RoleKind, Verdict, Write, WriteId};
+use crate::{Message, Time};
+
+/// Everything that a node's threads share, behind its one lock.
+pub struct Shared {
+    /// The rules.
+    pub raft: Raft,
+    /// The disk, while nobody writes. **Whoever finds something to write takes it along, and is the flusher until it is back**: so
+    /// writes reach the disk in order, no thread waits for another to write, and no write waits for a thread to wake.
+    storage: Option<Box<dyn Storage>>,
+    /// Set once, when the node stops; from then on nothing is decided, written or sent.
+    stopped: Option<Stopped>,
+    /// When the election thread looks next, if nothing wakes it before.
+    pub(super) alarm: Time,
+    /// The last leadership that was handed out as news.
+    told: Leadership,
+    random: fastrand::Rng,
+}
+
+/// What a section gives a thread to do without the lock, in this order: send, then write.
+#[must_use = "what a section decided has to be carried out"]
+#[derive(Default)]
+pub struct Work {
+    /// What may be sent at once.
+    pub messages: Vec<Message>,
+    /// What must be written, and the disk to write it to; afterwards the disk goes back through [`Shared::finish_write`].
+    pub write: Option<(Box<dyn Storage>, Write)>,
+    /// Who leads, if that changed: for the log.
+    pub news: Option<Leadership>,
+}
+
+/// What a waiter can observe: the monitor broadcasts exactly when one of these has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest {
+    hard_state: HardState,
+    /// Who waits for a leadership sees term and leader; every loop sees the role.
+    role: RoleKind,
+    leadership: Leadership,
+    /// The election thread sees a campaign decided, not every vote.
+    standing: Option<Verdict>,
+    /// It sleeps until its alarm, so it must hear of a deadline that has come closer than that.
+    oversleeps: bool,
+    /// Everyone sees the end.
+    stopped: bool,
+}
+
+impl Shared {
+    /// A node that has loaded `raft` from `storage`.
+    pub fn new(raft: Raft, storage: Box<dyn Storage>, seed: u64) -> Shared {
+        let told = leadership(&raft);
+        Shared {
+            raft,
+            storage: Some(storage),
+            stopped: None,
+            alarm: Time::NEVER,
+            told,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// The input that every decision gets: the time, and a fresh random number.
+    pub fn at(&mut self, now: Time) -> At {
+        At {
+            now,
+            random: self.random.u64(..),
+        }
+    }
+
+    /// Why the node stopped, if it has.
+    pub fn stopped(&self) -> Option<&Stopped> {
+        self.stopped.as_ref()
+    }
+
+    /// Stops the node. The first reason stays.
+    pub fn stop(&mut self, why: Stopped) {
+        self.stopped.get_or_insert(why);
+    }
+
+    /// Who leads, and in which term.
+    pub fn leadership(&self) -> Leadership {
+        leadership(&self.raft)
+    }
+
+    /// Takes what this section gives its thread to do. If there is something to write, the thread becomes the flusher, unless there is
+    /// one already: that one will find it when it brings the disk back.
+    pub fn take_work(&mut self) -> Work {
+        let mut work = self.take_messages();
+        if self.stopped.is_none()
+            && let Some(storage) = self.storage.take()
+        {
+            match self.raft.take_write() {
+                Some(write) => work.write = Some((storage, write)),
+                None => self.storage = Some(storage),
+            }
+        }
+        work
+    }
+
+    /// The same for a thread that must not wait for the disk: the leader's, so that the disk never holds up a heartbeat.
+    pub fn take_messages(&mut self) -> Work {
+        if self.stopped.is_some() {
+            return Work::default();
+        }
+        let now = self.leadership();
+        let news = (now != self.told).then_some(now);
+        self.told = now;
+        Work {
+            messages: self.raft.take_messages(),
+            write: None,
+            news,
+        }
+    }
+
+    /// The flusher brings the disk back, with the number of what it wrote or the error. After an error nothing is tried again: the
+    /// node stops.
+    pub fn finish_write(
+        &mut self,
+        storage: Box<dyn Storage>,
+        id: WriteId,
+        result: Result<(), StorageError>,
+    ) {
+        self.storage = Some(storage);
+        match result {
+            Ok(()) => self.raft.written(id),
+            Err(error) => self.stop(Stopped::Storage(error)),
+        }
+    }
+}
+
+impl Guarded for Shared {
+    type Digest = Digest;
+
+    fn digest(&self) -> Digest {
+        Digest {
+            hard_state: self.raft.hard_state(),
+            role: self.raft.role().kind(),
+            leadership: self.leadership(),
+            standing: self.raft.standing(),
+            oversleeps: self.raft.election_deadline().is_some_and(|by| by < self.alarm),
+            stopped: self.stopped.is_some(),
+        }
+    }
+
+    fn check(&self, before: &Digest) -> Result<(), String> {
+        self.raft.check_transition(before.hard_state)?;
+        if sync::CHECKED {
+            self.raft.check_invariants()?;
+            let pending = !self.raft.is_durable() && self.stopped.is_none();
+            if pending && self.storage.is_some() {
+                return Err("there is something to write, and nobody took the disk to do it".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, section: &'static str) {
+        self.stop(Stopped::Broken { section });
+    }
+}
+
+fn leadership(raft: &Raft) -> Leadership {
+    Leadership {
+        term: raft.term(),
+        leader: raft.leader(),
+    }
+}

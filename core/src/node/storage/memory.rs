@@ -1,0 +1,27 @@
+use super::{Batch, Storage, Stored};
+use crate::{HardState, Outside, StorageError};
+
+/// Keeps everything in memory: for tests, benchmarks and models. **A node that restarts with an empty one may vote twice in a term**,
+/// so it must not come back under the same id.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStorage {
+    hard_state: HardState,
+}
+
+impl MemoryStorage {
+    /// An empty one.
+    pub fn new() -> MemoryStorage {
+        MemoryStorage::default()
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn load(&mut self, _: &Outside) -> Result<Stored, StorageError> {
+        Ok(Stored::new(self.hard_state))
+    }
+
+    fn write(&mut self, _: &Outside, batch: &Batch) -> Result<(), StorageError> {
+        self.hard_state = batch.hard_state;
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+//! How messages leave and arrive.
+
+mod local;
+
+use std::sync::Arc;
+
+pub use local::{LocalNetwork, LocalTransport};
+
+use super::{Engine, Status, TransportError};
+use crate::{Message, Outside, ThreadActivity};
+
+/// Carries messages between nodes. It may lose, delay, repeat and reorder them; it must not alter or invent any.
+///
+/// It is never called with the lock held, so it may wait: but while it does, the thread that sends does nothing else, so
+/// better drop a message than wait for long.
+pub trait Transport: Send + Sync {
+    /// Starts to deliver what arrives to `inbox`, from threads of its own. Called once.
+    ///
+    /// # Errors
+    /// If it can't; the node does not start.
+    fn start(&self, inbox: Inbox) -> Result<(), TransportError>;
+
+    /// Sends messages, each to the node that it names. From any thread. What can't be sent is dropped: Raft will send again.
+    fn send(&self, outside: &Outside, messages: &[Message]);
+
+    /// Stops delivering: joins its threads and drops the inbox. Called once, when the node shuts down.
+    fn stop(&self, outside: &Outside);
+}
+
+/// Where a [`Transport`] puts what arrives. Cheap to clone; each receiving thread has its own.
+#[derive(Clone)]
+pub struct Inbox {
+    engine: Arc<Engine>,
+}
+
+impl Inbox {
+    pub(super) fn new(engine: Arc<Engine>) -> Inbox {
+        Inbox { engine }
+    }
+
+    /// Hands the node a message. The calling thread does all of the node's work for it: decides under the lock, then writes and sends
+    /// without it, and so returns after the answer was sent. After the node has stopped it does nothing.
+    pub fn deliver(&self, outside: &mut Outside, message: Message) {
+        self.engine.receive(outside, message);
+    }
+
+    /// How the node is, for those who ask over the network.
+    pub fn status(&self, outside: &mut Outside) -> Status {
+        self.engine.status(outside)
+    }
+
+    /// What each of the node's threads is doing.
+    pub fn threads(&self) -> Vec<ThreadActivity> {
+        self.engine.threads()
+    }
+}

@@ -1,0 +1,101 @@
+//! Nodes of one process, over channels.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Inbox, Transport, TransportError};
+use crate::lock::sync::{JoinHandle, spawn};
+use crate::{Message, NodeId, Outside};
+
+/// A network between nodes of one process, over channels: for examples, tests and benchmarks. It loses nothing, unless it is told
+/// to [`cut`](LocalNetwork::cut) a node off.
+#[derive(Clone, Default)]
+pub struct LocalNetwork {
+    wires: Arc<Mutex<Wires>>,
+}
+
+#[derive(Default)]
+struct Wires {
+    ends: BTreeMap<NodeId, Sender<Option<Message>>>,
+    cut: BTreeMap<NodeId, ()>,
+}
+
+impl LocalNetwork {
+    /// A network without nodes.
+    pub fn new() -> LocalNetwork {
+        LocalNetwork::default()
+    }
+
+    /// The transport of one node. Taking it again replaces the node: what is sent to it goes to the new one.
+    pub fn transport(&self, id: u64) -> LocalTransport {
+        LocalTransport {
+            id: NodeId(id),
+            network: self.clone(),
+            receiver: Mutex::new(None),
+        }
+    }
+
+    /// Cuts a node off: whatever it sends or should receive is lost until it is [mended](LocalNetwork::mend).
+    pub fn cut(&self, id: u64) {
+        self.wires(|wires| wires.cut.insert(NodeId(id), ()));
+    }
+
+    /// Connects a node again.
+    pub fn mend(&self, id: u64) {
+        self.wires(|wires| wires.cut.remove(&NodeId(id)));
+    }
+
+    fn wires<R>(&self, body: impl FnOnce(&mut Wires) -> R) -> R {
+        body(&mut self.wires.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// One node's end of a [`LocalNetwork`]. One thread of its own receives.
+pub struct LocalTransport {
+    id: NodeId,
+    network: LocalNetwork,
+    receiver: Mutex<Option<JoinHandle>>,
+}
+
+impl LocalTransport {
+    fn receive(messages: &Receiver<Option<Message>>, inbox: &Inbox) {
+        let mut outside = Outside::claim("receiver");
+        while let Ok(Some(message)) = messages.recv() {
+            inbox.deliver(&mut outside, message);
+        }
+    }
+}
+
+impl Transport for LocalTransport {
+    fn start(&self, inbox: Inbox) -> Result<(), TransportError> {
+        let (sender, messages) = channel();
+        let thread = spawn("receiver", move || Self::receive(&messages, &inbox))
+            .map_err(|e| TransportError::new("the system gave no thread", Some(e)))?;
+        *self.receiver.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        self.network.wires(|wires| wires.ends.insert(self.id, sender));
+        Ok(())
+    }
+
+    fn send(&self, _: &Outside, messages: &[Message]) {
+        self.network.wires(|wires| {
+            for message in messages {
+                let cut = wires.cut.contains_key(&self.id) || wires.cut.contains_key(&message.to);
+                if let Some(end) = wires.ends.get(&message.to).filter(|_| !cut) {
+                    // A node that has stopped hears nothing.
+                    let _ = end.send(Some(message.clone()));
+                }
+            }
+        });
+    }
+
+    fn stop(&self, _: &Outside) {
+        let thread = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(end) = self.network.wires(|wires| wires.ends.remove(&self.id)) {
+            let _ = end.send(None);
+        }
+        if let Some(thread) = thread.filter(|thread| !thread.is_current()) {
+            thread.join();
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Leader election (5.2, 5.4.1), with pre-vote (dissertation, 9.6).
+//!
+//! A campaign spans several sections, and between them the lock is free. What the candidate assumed when it let go is a [`Ballot`]; the
+//! section that counts the votes spends it and checks again (rule 5 of the course).
+
+use super::raft::Tally;
+use super::{Answer, At, Body, HardState, NodeId, Position, Raft, Refusal, Role, Term, Voters};
+use crate::Time;
+
+/// What a campaign assumes while the lock is free: that this is still the term, and the attempt, in which it began.
+///
+/// It cannot be copied. [`Raft::count_votes`] spends it.
+#[derive(Debug)]
+#[must_use = "a campaign whose ballot is dropped is never counted"]
+pub struct Ballot {
+    term: Term,
+    /// Which attempt, if it is a pre-vote; the term alone names a candidacy.
+    attempt: Option<u64>,
+}
+
+impl Ballot {
+    /// The term in which the campaign began.
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// Whether it only asks whether it would be elected.
+    pub fn is_pre_vote(&self) -> bool {
+        self.attempt.is_some()
+    }
+}
+
+/// How a campaign stands, once there is something to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// A majority granted.
+    Won,
+    /// So many refused that no majority is left.
+    Refused,
+    /// The term or the role is no longer the one in which it began.
+    Superseded,
+    /// The election timeout passed: "each candidate will time out and start a new election" (5.2).
+    TimedOut,
+    /// Some have not answered for a while: ask them again ("servers retry RPCs", 5.1).
+    AskAgain,
+}
+
+impl Raft {
+    /// The election timeout passed: begins a campaign, by a pre-vote if that is set.
+    ///
+    /// # Panics
+    /// If this node leads.
+    pub fn campaign(&mut self, at: At) -> Ballot {
+        assert!(
+            !matches!(self.role, Role::Leader { .. }),
+            "a leader does not campaign"
+        );
+        if !self.settings.pre_vote {
+            return self.start_election(at);
+        }
+        self.reset_deadline(at);
+        // Its own answer needs nothing durable: a pre-vote promises nothing.
+        self.role = Role::PreCandidate {
+            attempt: at.random,
+            tally: Tally::new([self.id()].into(), at.now + self.settings.heartbeat),
+        };
+        self.leader_heard = None;
+        self.ask_for_votes();
+        Ballot {
+            term: self.term(),
+            attempt: Some(at.random),
+        }
+    }
+
+    /// "To begin an election, a follower increments its current term and transitions to candidate state. It then votes for itself
+    /// and issues RequestVote RPCs" (5.2): all in one section, so that nobody sees one without the others.
+    fn start_election(&mut self, at: At) -> Ballot {
+        let term = Term(self.term().0.checked_add(1).expect("terms do not run out"));
+        self.set_hard_state(HardState {
+            term,
+            voted_for: Some(self.id()),
+        });
+        self.reset_deadline(at);
+        // The own vote counts when it is durable: see `count_own_vote`.
+        self.role = Role::Candidate {
+            tally: Tally::new(Voters::new(), at.now + self.settings.heartbeat),
+        };
+        self.leader_heard = None;
+        self.ask_for_votes();
+        Ballot {
+            term,
+            attempt: None,
+        }
+    }
+
+    /// Whether the campaign of this ballot calls for something at `now`; nothing while its answers are awaited.
+    pub fn verdict(&self, ballot: &Ballot, now: Time) -> Option<Verdict> {
+        if self.term() != ballot.term || self.attempt() != Some(ballot.attempt) {
+            return Some(Verdict::Superseded);
+        }
+        self.standing()
+            .or_else(|| (now >= self.deadline()).then_some(Verdict::TimedOut))
+            .or_else(|| (now >= self.ask_again_at()).then_some(Verdict::AskAgain))
+    }
+
+    /// How the votes stand, whatever the time: a majority, or none possible any more.
+    pub fn standing(&self) -> Option<Verdict> {
+        let tally = self.role.tally()?;
+        let majority = self.majority();
+        if tally.granted.len() >= majority {
+            return Some(Verdict::Won);
+        }
+        let members = self.settings.members.len();
+        (tally.refused.len() > members - majority).then_some(Verdict::Refused)
+    }
+
+    /// When the campaign of this ballot must be looked at again if nothing happens before.
+    pub fn look_again(&self) -> Time {
+        self.deadline().min(self.ask_again_at())
+    }
+
+    /// Spends the ballot: checks again everything it assumed, and acts on what it finds. Returns the ballot of what follows: the
+    /// election after a pre-vote that was won, or the same campaign if it goes on.
+    pub fn count_votes(&mut self, at: At, ballot: Ballot) -> Option<Ballot> {
+        match self.verdict(&ballot, at.now) {
+            None => Some(ballot),
+            Some(Verdict::Won) if ballot.is_pre_vote() => Some(self.start_election(at)),
+            Some(Verdict::Won) => {
+                self.become_leader(at);
+                None
+            }
+            Some(Verdict::AskAgain) => {
+                self.ask_again(at);
+                Some(ballot)
+            }
+            // Refused: nothing to gain in this term, so the candidate waits for its deadline, or for whoever won.
+            // Superseded: a later section took the node elsewhere, and what was assumed is void.
+            // TimedOut: the deadline has passed, which starts the next campaign.
+            Some(Verdict::Refused | Verdict::Superseded | Verdict::TimedOut) => None,
+        }
+    }
+
+    pub(super) fn on_pre_vote(
+        &mut self,
+        at: At,
+        from: NodeId,
+        term: Term,
+        attempt: u64,
+        last: Position,
+    ) {
+        // Nothing changes here: above all not this node's own deadline (etcd#8243).
+        let answer = self.judge(term, last, self.hears_a_leader(at.now), Refusal::LeaderAlive);
+        self.send(from, Body::PreVoteReply { attempt, answer });
+    }
+
+    pub(super) fn on_request_vote(&mut self, at: At, from: NodeId, term: Term, last: Position) {
+        let voted_for = self.hard_state().voted_for;
+        let taken = voted_for.is_some_and(|other| other != from);
+        let answer = self.judge(term, last, taken, Refusal::VotedForAnother);
+        // A repeated request gets the same answer again, and changes nothing again.
+        if answer == Answer::Granted && voted_for.is_none() {
+            self.set_hard_state(HardState {
+                term,
+                voted_for: Some(from),
+            });
+            self.follow(at, None);
+            self.reset_deadline(at);
+        }
+        self.send(from, Body::VoteReply { answer });
+    }
+
+    /// The rules that vote and pre-vote share, around the one in which they differ.
+    fn judge(&self, term: Term, last: Position, not_free: bool, why: Refusal) -> Answer {
+        if term < self.term() {
+            Answer::Refused(Refusal::StaleTerm)
+        } else if not_free {
+            Answer::Refused(why)
+        } else if last < self.log.last() {
+            // "The voter denies its vote if its own log is more up-to-date than that of the candidate" (5.4.1).
+            Answer::Refused(Refusal::LogBehind)
+        } else {
+            Answer::Granted
+        }
+    }
+
+    /// Whether a leader was heard "within the minimum election timeout" (dissertation, 4.2.3): then none is needed.
+    fn hears_a_leader(&self, now: Time) -> bool {
+        let heard = |at: Time| now < at + self.settings.election_timeout_min;
+        matches!(self.role, Role::Leader { .. }) || self.leader_heard.is_some_and(heard)
+    }
+
+    pub(super) fn on_pre_vote_reply(&mut self, from: NodeId, attempt: u64, answer: Answer) {
+        if let Role::PreCandidate { attempt: mine, tally } = &mut self.role
+            && *mine == attempt
+        {
+            tally.count(from, answer);
+        }
+    }
+
+    pub(super) fn on_vote_reply(&mut self, from: NodeId, answer: Answer) {
+        if let Role::Candidate { tally } = &mut self.role {
+            tally.count(from, answer);
+        }
+    }
+
+    /// A candidate's vote for itself counts like any other: when it is durable, so that a crash can't take it back.
+    pub(super) fn count_own_vote(&mut self) {
+        let (me, durable) = (self.id(), self.is_durable());
+        if let Role::Candidate { tally } = &mut self.role
+            && durable
+        {
+            tally.granted.insert(me);
+        }
+    }
+
+    /// "Upon election: send initial empty AppendEntries RPCs (heartbeat) to each server" (figure 2).
+    fn become_leader(&mut self, at: At) {
+        self.role = Role::Leader {
+            next_heartbeat: at.now + self.settings.heartbeat,
+            heard: self.peers().map(|peer| (peer, at.now)).collect(),
+        };
+        self.send_heartbeats();
+    }
+
+    fn ask_again(&mut self, at: At) {
+        let again = at.now + self.settings.heartbeat;
+        if let Role::PreCandidate { tally, .. } | Role::Candidate { tally } = &mut self.role {
+            tally.ask_again = again;
+        }
+        self.ask_for_votes();
+    }
+
+    /// Asks everyone who has not answered.
+    fn ask_for_votes(&mut self) {
+        let last = self.log.last();
+        let (body, silent) = match &self.role {
+            Role::PreCandidate { attempt, tally } => {
+                let attempt = *attempt;
+                (Body::PreVote { attempt, last }, tally.silent(self.peers()))
+            }
+            Role::Candidate { tally } => {
+                (Body::RequestVote { last }, tally.silent(self.peers()))
+            }
+            Role::Follower { .. } | Role::Leader { .. } => return,
+        };
+        for peer in silent {
+            self.send(peer, body.clone());
+        }
+    }
+
+    fn ask_again_at(&self) -> Time {
+        self.role.tally().map_or(Time::NEVER, |tally| tally.ask_again)
+    }
+
+    /// The attempt of the campaign that runs: `Some(None)` for a candidacy, which its term names; `None` without a campaign.
+    fn attempt(&self) -> Option<Option<u64>> {
+        match self.role {
+            Role::PreCandidate { attempt, .. } => Some(Some(attempt)),
+            Role::Candidate { .. } => Some(None),
+            Role::Follower { .. } | Role::Leader { .. } => None,
+        }
+    }
+}
+
+impl Tally {
+    fn new(granted: Voters, ask_again: Time) -> Tally {
+        Tally {
+            granted,
+            refused: Default::default(),
+            ask_again,
+        }
+    }
+
+    /// The first answer of each voter counts: an honest one never changes it within a campaign.
+    fn count(&mut self, from: NodeId, answer: Answer) {
+        match answer {
+            _ if self.granted.contains(&from) || self.refused.contains_key(&from) => {}
+            Answer::Granted => {
+                self.granted.insert(from);
+            }
+            Answer::Refused(why) => {
+                self.refused.insert(from, why);
+            }
+        }
+    }
+
+    fn silent(&self, peers: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
+        peers
+            .filter(|peer| !self.granted.contains(peer) && !self.refused.contains_key(peer))
+            .collect()
+    }
+}
