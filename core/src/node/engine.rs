@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Leadership, Shared, Status, Stopped, Transport, WaitError, Work};
 use super::status::NoLeader;
+use super::{Leadership, Shared, Status, Stopped, Transport, WaitError, Work};
 use crate::lock::{Look, Monitor, Section};
+use crate::rules::{At, Ballot};
 use crate::{Batch, Message, NodeId, Outside, ThreadActivity, Time};
 
 /// The one value that a node's threads share, and their loops as its methods. [`Node::start`](crate::Node::start) only spawns them,
@@ -30,48 +31,67 @@ impl Engine {
     /// received the votes has counted enough of them. Returns when the node stops.
     pub fn election_loop(&self, outside: &mut Outside) {
         let mut ballot = None;
-        loop {
-            let carried = ballot.take();
-            let step = self.monitor.enter(outside, "run the election", |section| {
-                match carried {
-                    None => await_deadline(section)?,
-                    Some(ref ballot) => await_decision(section, ballot)?,
-                }
-                let at = section.at_now();
-                // Rule 5: the wait is over, and everything is checked again from the ballot on.
-                let ballot = match carried {
-                    None => Some(section.raft.campaign(at)),
-                    Some(ballot) => section.raft.count_votes(at, ballot),
-                };
-                Some((ballot, section.take_work()))
-            });
-            let Some((next, work)) = step else { return };
+        while let Ok(next) = self.election_turn(outside, ballot) {
             ballot = next;
-            self.carry_out(outside, work);
         }
+    }
+
+    /// One turn of the election thread. Without a ballot it waits for the deadline and campaigns; with one it waits until there is
+    /// something to do about that campaign. Returns the ballot of the campaign that goes on, if one does.
+    ///
+    /// # Errors
+    /// If the node stopped.
+    pub fn election_turn(
+        &self,
+        outside: &mut Outside,
+        ballot: Option<Ballot>,
+    ) -> Result<Option<Ballot>, Stopped> {
+        let (ballot, work) = match ballot {
+            None => self.monitor.enter(outside, "campaign", |section| {
+                await_deadline(section)?;
+                let at = section.at_now();
+                let ballot = section.raft.campaign(at);
+                Ok((Some(ballot), section.take_work()))
+            })?,
+            Some(ballot) => self.monitor.enter(outside, "count the votes", |section| {
+                await_decision(section, &ballot)?;
+                // Rule 5: the lock was free, so nothing is assumed; spending the ballot checks everything again.
+                let at = section.at_now();
+                let next = section.raft.count_votes(at, ballot);
+                Ok((next, section.take_work()))
+            })?,
+        };
+        self.carry_out(outside, work);
+        Ok(ballot)
     }
 
     /// The **leader thread**, the course's periodic loop: sends heartbeats while this node leads, and waits while it does not. It never
     /// writes, so no disk can hold up a heartbeat. Returns when the node stops.
     pub fn leader_loop(&self, outside: &mut Outside) {
-        loop {
-            let work = self.monitor.enter(outside, "send heartbeats", |section| {
-                section.wait_until("the next heartbeat", |shared, now| {
-                    if shared.stopped().is_some() {
-                        return Look::Ready(None);
-                    }
-                    match shared.raft.heartbeat_due() {
-                        Some(due) if due <= now => Look::Ready(Some(())),
-                        due => Look::NotBefore(due),
-                    }
-                })?;
-                let at = section.at_now();
-                section.raft.heartbeat(at);
-                Some(section.take_messages())
-            });
-            let Some(work) = work else { return };
-            self.carry_out(outside, work);
-        }
+        while self.leader_turn(outside).is_ok() {}
+    }
+
+    /// One turn of the leader thread: waits until heartbeats are due, and sends them.
+    ///
+    /// # Errors
+    /// If the node stopped.
+    pub fn leader_turn(&self, outside: &mut Outside) -> Result<(), Stopped> {
+        let work = self.monitor.enter(outside, "send heartbeats", |section| {
+            section.wait_until("the next heartbeat", |shared, now| {
+                if let Some(why) = shared.stopped() {
+                    return Look::Ready(Err(why.clone()));
+                }
+                match shared.raft.heartbeat_due() {
+                    Some(due) if due <= now => Look::Ready(Ok(())),
+                    due => Look::NotBefore(due),
+                }
+            })?;
+            let at = section.at_now();
+            section.raft.heartbeat(at);
+            Ok(section.take_messages())
+        })?;
+        self.carry_out(outside, work);
+        Ok(())
     }
 
     /// Handles one message, in the thread that received it: one section for the whole handler, then what it gave to do.
@@ -186,36 +206,33 @@ impl Engine {
 }
 
 impl Section<'_, Shared> {
-    fn at_now(&mut self) -> crate::rules::At {
+    fn at_now(&mut self) -> At {
         let now = self.now();
         self.at(now)
     }
 }
 
-/// Waits until this node must campaign; nothing if it stops.
-fn await_deadline(section: &mut Section<'_, Shared>) -> Option<()> {
+/// Waits until this node must campaign.
+fn await_deadline(section: &mut Section<'_, Shared>) -> Result<(), Stopped> {
     section.wait_until("the election deadline", |shared, now| {
-        if shared.stopped().is_some() {
-            return Look::Ready(None);
+        if let Some(why) = shared.stopped() {
+            return Look::Ready(Err(why.clone()));
         }
         match shared.raft.election_deadline() {
-            Some(deadline) if deadline <= now => Look::Ready(Some(())),
+            Some(deadline) if deadline <= now => Look::Ready(Ok(())),
             deadline => sleep_until(shared, deadline),
         }
     })
 }
 
-/// Waits until there is something to do about the campaign; nothing if the node stops.
-fn await_decision(
-    section: &mut Section<'_, Shared>,
-    ballot: &crate::rules::Ballot,
-) -> Option<()> {
+/// Waits until there is something to do about this campaign.
+fn await_decision(section: &mut Section<'_, Shared>, ballot: &Ballot) -> Result<(), Stopped> {
     section.wait_until("votes", |shared, now| {
-        if shared.stopped().is_some() {
-            return Look::Ready(None);
+        if let Some(why) = shared.stopped() {
+            return Look::Ready(Err(why.clone()));
         }
         match shared.raft.verdict(ballot, now) {
-            Some(_) => Look::Ready(Some(())),
+            Some(_) => Look::Ready(Ok(())),
             None => {
                 let by = shared.raft.look_again();
                 sleep_until(shared, Some(by))
