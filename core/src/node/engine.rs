@@ -129,13 +129,12 @@ impl Engine {
     }
 
     /// One line in the log. It asks for the permission, because whoever reads the log may make it wait.
-    fn tell(&self, _: &Outside, news: Leadership) {
+    fn tell(&self, _: &Outside, (change, news): (u64, Leadership)) {
         let Leadership { term, leader } = news;
+        let (node, term, leader) = (self.id.0, term.0, leader.map(|id| id.0));
         match leader {
-            Some(leader) => {
-                tracing::info!(node = self.id.0, term = term.0, leader = leader.0, "leader");
-            }
-            None => tracing::info!(node = self.id.0, term = term.0, "no leader"),
+            Some(leader) => tracing::info!(node, change, term, leader, "leader"),
+            None => tracing::info!(node, change, term, "no leader"),
         }
     }
 

@@ -16,8 +16,10 @@ pub struct Shared {
     stopped: Option<Stopped>,
     /// When the election thread looks next, if nothing wakes it before.
     pub(super) alarm: Time,
-    /// The last leadership that was handed out as news.
+    /// The last leadership that was handed out as news,
     told: Leadership,
+    /// and how many were.
+    changes: u64,
     random: fastrand::Rng,
 }
 
@@ -29,8 +31,8 @@ pub struct Work {
     pub messages: Vec<Message>,
     /// What must be written, and the disk to write it to; afterwards the disk goes back through [`Shared::finish_write`].
     pub write: Option<(Box<dyn Storage>, Write)>,
-    /// Who leads, if that changed: for the log.
-    pub news: Option<Leadership>,
+    /// Who leads, if that changed: for the log. The number, from 1, puts changes in order that two threads tell at once.
+    pub news: Option<(u64, Leadership)>,
 }
 
 /// What a waiter can observe: the monitor broadcasts exactly when one of these has changed.
@@ -58,6 +60,7 @@ impl Shared {
             stopped: None,
             alarm: Time::NEVER,
             told,
+            changes: 0,
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -106,7 +109,10 @@ impl Shared {
             return Work::default();
         }
         let now = self.leadership();
-        let news = (now != self.told).then_some(now);
+        let news = (now != self.told).then(|| {
+            self.changes += 1;
+            (self.changes, now)
+        });
         self.told = now;
         Work {
             messages: self.raft.take_messages(),
