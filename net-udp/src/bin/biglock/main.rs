@@ -1,0 +1,4 @@
+//! The program `biglock`.
+#![forbid(unsafe_code)]
+
+fn main() {}

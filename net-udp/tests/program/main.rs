@@ -1,0 +1,1 @@
+//! The program `biglock`, from outside: real processes, signals, files.
