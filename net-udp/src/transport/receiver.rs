@@ -1,0 +1,116 @@
+//! The receiving half: one thread, which also does whatever the node has to do about what it receives.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use biglock::{Inbox, NodeId, Outside};
+
+use super::Link;
+use crate::Report;
+use crate::codec::{self, Invalid, MAX_DATAGRAM, Request};
+
+pub(super) struct Receiver {
+    link: Arc<Link>,
+    peers: Arc<BTreeMap<NodeId, SocketAddr>>,
+    inbox: Inbox,
+}
+
+impl Receiver {
+    pub(super) fn new(
+        link: Arc<Link>,
+        peers: Arc<BTreeMap<NodeId, SocketAddr>>,
+        inbox: Inbox,
+    ) -> Receiver {
+        Receiver { link, peers, inbox }
+    }
+
+    /// Receives until the transport is stopped. Nothing is done between the system's answer and the check of the flag, so whatever
+    /// wakes this thread after the flag was set ends it.
+    pub(super) fn run(self) {
+        let mut outside = Outside::claim("receiver");
+        // One byte more than a datagram may have: the system cuts without a word what does not fit.
+        let mut buffer = [0; MAX_DATAGRAM + 1];
+        let mut failures = 0;
+        loop {
+            let received = self.link.socket.recv_from(&mut buffer);
+            if self.link.stopping() {
+                return;
+            }
+            match received {
+                Ok((length, from)) => {
+                    failures = 0;
+                    self.take(&mut outside, &buffer[..length], from);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.link.counts.receive_errors.add_one();
+                    tracing::debug!(node = self.link.id.0, %error, "can't receive");
+                    pause(&error, &mut failures);
+                }
+            }
+        }
+    }
+
+    /// Handles one datagram: checks it, and lets the node do its work for it.
+    fn take(&self, outside: &mut Outside, datagram: &[u8], from: SocketAddr) {
+        let node = self.link.id.0;
+        match self.check(datagram) {
+            Ok(Request::Message(message)) => {
+                self.link.counts.delivered.add_one();
+                tracing::trace!(node, from = message.from.0, %message, "received");
+                self.inbox.deliver(outside, message);
+            }
+            Ok(Request::Status) => {
+                self.link.counts.status_requests.add_one();
+                self.report(outside, from);
+            }
+            Err(why) => {
+                self.link.counts.dropped(why);
+                tracing::debug!(node, %from, %why, "dropped a datagram");
+            }
+        }
+    }
+
+    fn check(&self, datagram: &[u8]) -> Result<Request, Invalid> {
+        let request = codec::decode_request(datagram, self.link.cluster)?;
+        if let Request::Message(message) = &request {
+            if !self.peers.contains_key(&message.from) {
+                return Err(Invalid::Stranger);
+            }
+            if message.to != self.link.id {
+                return Err(Invalid::Misaddressed);
+            }
+        }
+        Ok(request)
+    }
+
+    /// Tells `asker` how the node is. The answer is not longer than the question.
+    fn report(&self, outside: &mut Outside, asker: SocketAddr) {
+        let status = self.inbox.status(outside);
+        let report = Report::new(status, self.link.counts.snapshot(), &self.inbox.threads());
+        let mut buffer = [0; MAX_DATAGRAM];
+        let sent = codec::encode_report(&mut buffer, self.link.cluster, &report)
+            .map_err(io::Error::other)
+            .and_then(|datagram| self.link.socket.send_to(datagram, asker));
+        if let Err(error) = sent {
+            tracing::debug!(node = self.link.id.0, %asker, %error, "status not sent");
+        }
+    }
+}
+
+/// Keeps a socket that fails again and again from taking a whole core: waits for ever longer, until the transport is stopped.
+fn pause(error: &io::Error, failures: &mut u32) {
+    // Says on some systems that an earlier datagram of ours found nobody; on the next call it is gone.
+    if matches!(
+        error.kind(),
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
+    ) {
+        return;
+    }
+    *failures = (*failures + 1).min(10);
+    thread::park_timeout(Duration::from_millis(1 << *failures));
+}
