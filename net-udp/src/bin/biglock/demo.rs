@@ -1,0 +1,89 @@
+//! `biglock demo`: a cluster of processes whose leader is killed again and again.
+
+mod cluster;
+mod picture;
+mod process;
+mod record;
+mod rounds;
+mod screen;
+mod stopwatch;
+mod summary;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use biglock::Config;
+
+use crate::signals::{self, Signal};
+use crate::tuning::Tuning;
+use rounds::{Demo, Interrupted};
+use screen::Screen;
+use summary::Summary;
+
+/// Watch a cluster elect leaders while they are killed.
+///
+/// Starts nodes as processes of their own on loopback, with durable stores in a temporary folder; kills the leader with SIGKILL, measures
+/// how long until a majority of the cluster knows the next one, starts the killed node again on its old store, and so on. Checks
+/// everything that the nodes tell: that no term has two leaders, that no leader comes without a majority of durable votes, that no node
+/// ever takes back a term or a vote, and exits with status 1 if one of these is broken or no leader is elected.
+///
+/// Ctrl-C leaves no process and no file behind. Ctrl-\ makes every node print what its threads wait for.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many nodes: 3 to 9
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=9))]
+    nodes: u64,
+    /// How often to kill the leader
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: u32,
+    /// Repeats the random choices of an earlier run: the election timeouts and when the leader is killed; what the machine makes of
+    /// them it does not repeat [default: a new one]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// How long to leave the cluster in peace between rounds, at least
+    #[arg(long, value_name = "MS", default_value_t = 200)]
+    pause_ms: u64,
+    /// Write the failovers, their summary and what was checked to this file, as JSON
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    tuning: Tuning,
+}
+
+/// Runs the demo.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut config = Config::new(1, 1..=args.nodes);
+    args.tuning.apply(&mut config);
+    config.validate()?;
+    // Short enough to be typed again.
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+
+    let (signal, signals) = crossbeam_channel::unbounded();
+    signals::listen(move |it| signal.send(it).is_ok())?;
+    let screen = Screen::new(args, &config, seed)?;
+    let mut demo = Demo::new(args, seed, &config, screen, signals)?;
+    let result = demo.run();
+    // Whatever happened: first nobody is left, then it is told.
+    let (mut screen, failovers, record) = demo.end();
+    let summary = Summary::new(args, seed, &config, failovers, &record);
+    screen.end(&summary)?;
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&summary)?;
+        fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => match error.downcast::<Interrupted>() {
+            Ok(Interrupted(Signal::Stop(number))) => {
+                // The shells' convention.
+                Ok(ExitCode::from(
+                    128_u8.saturating_add(u8::try_from(number).unwrap_or(0)),
+                ))
+            }
+            Ok(other) => Err(other.into()),
+            Err(error) => Err(error),
+        },
+    }
+}

@@ -1,0 +1,244 @@
+//! What the demo shows: a line per event; and on a terminal, below them, how every node is now.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use biglock::Config;
+use console::{Style, Term, style};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Args;
+use super::picture::{Picture, Seen, State};
+use super::process::{Event, What};
+use super::stopwatch::now;
+use super::summary::{Failover, Summary};
+use crate::line::Line;
+
+/// Where the demo shows itself.
+pub struct Screen {
+    start: Instant,
+    width: usize,
+    /// The lower part; nothing if nobody would see it move.
+    panel: Option<Panel>,
+}
+
+/// How far the demo is.
+pub struct Progress<'a> {
+    /// Rounds that are done.
+    pub done: usize,
+    /// The last of them.
+    pub last: Option<&'a Failover>,
+}
+
+struct Panel {
+    lines: MultiProgress,
+    nodes: Vec<ProgressBar>,
+    rounds: ProgressBar,
+}
+
+impl Screen {
+    /// Shows what is going to happen.
+    pub fn new(args: &Args, config: &Config, seed: u64) -> io::Result<Screen> {
+        let terminal = Term::stdout();
+        let mut screen = Screen {
+            start: now(),
+            width: usize::from(terminal.size().1),
+            panel: None,
+        };
+        let (min, max) = (config.election_timeout_min, config.election_timeout_max);
+        let nodes = args.nodes;
+        screen.line(&style("biglock demo").bold().to_string())?;
+        screen.line(&format!(
+            "{nodes} nodes, each a process with a durable store, talk over UDP on loopback. Every round kills\n\
+             the leader with SIGKILL and measures how long until {} of {nodes} know the next one.",
+            biglock::rules::majority(nodes as usize)
+        ))?;
+        screen.line(&format!(
+            "Election timeouts {}-{} ms, heartbeat {} ms, pre-vote {}; --seed {seed} repeats the choices.\n",
+            min.as_millis(),
+            max.as_millis(),
+            config.heartbeat.as_millis(),
+            if config.pre_vote { "on" } else { "off" },
+        ))?;
+        if terminal.is_term() {
+            screen.panel = Some(Panel::new(args));
+        }
+        Ok(screen)
+    }
+
+    /// Something that the demo did.
+    pub fn note(&mut self, at: Instant, who: &str, text: &str) -> io::Result<()> {
+        self.row(at, who, text, &Style::new())
+    }
+
+    /// The kill.
+    pub fn kill(&mut self, at: Instant, who: &str, text: &str) -> io::Result<()> {
+        self.line("")?;
+        self.row(at, who, text, &Style::new().red().bold())
+    }
+
+    /// What a round came to.
+    pub fn result(&mut self, at: Instant, who: &str, text: &str) -> io::Result<()> {
+        self.row(at, who, text, &Style::new().cyan().bold())
+    }
+
+    /// Something that a node did; `before` is how it was.
+    pub fn event(&mut self, event: &Event, before: Option<&Seen>) -> io::Result<()> {
+        let node = event.life.node;
+        let (text, look) = match &event.what {
+            What::Told(line) => tell(node, line, before),
+            What::Said(text) | What::Garbled(text) => {
+                (format!("says: {text}"), Style::new().yellow())
+            }
+            What::Ended => return Ok(()),
+        };
+        let from_the_dead =
+            before.is_some_and(|seen| seen.life != event.life || seen.state == State::Killed);
+        let text = if from_the_dead {
+            text + " (told before it died)"
+        } else {
+            text
+        };
+        self.row(event.at, &format!("node {node}"), &text, &look)
+    }
+
+    /// How every node is now.
+    pub fn draw(&mut self, picture: &Picture, progress: &Progress<'_>) {
+        let Some(panel) = &self.panel else { return };
+        for ((_, seen), bar) in picture.nodes().zip(&panel.nodes) {
+            bar.set_message(row_of(seen));
+        }
+        panel.rounds.set_position(progress.done as u64);
+        if let Some(Failover { ms, .. }) = progress.last {
+            panel
+                .rounds
+                .set_message(format!("last failover {ms:.1} ms"));
+        }
+        panel.rounds.tick();
+    }
+
+    /// The end: the table, the histogram, and what was checked.
+    pub fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        if let Some(panel) = self.panel.take() {
+            panel.lines.clear()?;
+        }
+        let Some(statistics) = summary.statistics() else {
+            return self.line("\nNo leader was killed, so there is nothing to tell.");
+        };
+        self.line("")?;
+        self.line(&summary.table())?;
+        self.line("")?;
+        self.line(&statistics)?;
+        self.line("")?;
+        for line in summary.histogram(self.width) {
+            self.line(&line)?;
+        }
+        self.line("")?;
+        self.line(&summary.verdict())
+    }
+
+    fn row(&mut self, at: Instant, who: &str, text: &str, look: &Style) -> io::Result<()> {
+        let time = at.saturating_duration_since(self.start);
+        let time = style(format!("{:>8.3} s", Duration::as_secs_f64(&time))).dim();
+        self.line(&format!("{time}  {who:<9}{}", look.apply_to(text)))
+    }
+
+    fn line(&mut self, text: &str) -> io::Result<()> {
+        match &self.panel {
+            Some(panel) => panel.lines.println(text),
+            None => writeln!(io::stdout(), "{text}"),
+        }
+    }
+}
+
+/// A node's line, and its look.
+fn tell(node: u64, line: &Line, before: Option<&Seen>) -> (String, Style) {
+    let quiet = Style::new().dim();
+    let term_before = before.map_or(0, |seen| seen.term);
+    match *line {
+        Line::Loaded { term: 0, .. } => ("has an empty store".into(), quiet),
+        Line::Loaded {
+            term, voted_for, ..
+        } => {
+            let vote = voted_for.map_or("no vote".into(), |id| format!("its vote for node {id}"));
+            (format!("finds term {term} and {vote} in its store"), quiet)
+        }
+        Line::Started { .. } => ("runs".into(), quiet),
+        Line::Durable {
+            term, voted_for, ..
+        } => match voted_for {
+            Some(id) if id == node => (
+                format!("stands for election in term {term}: its own vote is durable"),
+                Style::new().yellow(),
+            ),
+            Some(id) => (
+                format!("votes for node {id} in term {term}, durably"),
+                Style::new(),
+            ),
+            None => (format!("stores term {term}, without a vote"), quiet),
+        },
+        Line::Leadership { term, leader, .. } => match leader {
+            Some(id) if id == node => (format!("LEADS term {term}"), Style::new().green().bold()),
+            Some(id) => (
+                format!("follows node {id} in term {term}"),
+                Style::new().green(),
+            ),
+            None if term > term_before => {
+                (format!("is in term {term}, which has no leader yet"), quiet)
+            }
+            None => (format!("hears no leader of term {term} any more"), quiet),
+        },
+        Line::Stopped { ref why, .. } => (format!("ends: {why}"), quiet),
+    }
+}
+
+impl Panel {
+    fn new(args: &Args) -> Panel {
+        let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
+        let text = ProgressStyle::with_template("{wide_msg}").expect("a valid template");
+        let add = |message: String| {
+            let bar = ProgressBar::no_length().with_style(text.clone());
+            let bar = lines.add(bar);
+            bar.set_message(message);
+            bar
+        };
+        add(String::new());
+        let header = "    node    role      term  leader  vote on disk       process";
+        add(style(header).underlined().to_string());
+        let nodes = (1..=args.nodes)
+            .map(|id| add(format!("    node {id}")))
+            .collect();
+        let bar = "  round {pos} of {len} {bar:24.green} {elapsed}  {wide_msg}";
+        let bar = ProgressStyle::with_template(bar).expect("a valid template");
+        let rounds = lines.add(ProgressBar::new(u64::from(args.rounds)).with_style(bar));
+        Panel {
+            lines,
+            nodes,
+            rounds,
+        }
+    }
+}
+
+/// A node's line in the panel.
+fn row_of(seen: &Seen) -> String {
+    let role = seen.role();
+    let look = match role {
+        "leader" => Style::new().green().bold(),
+        "follower" => Style::new().green(),
+        "electing" => Style::new().yellow(),
+        "killed" | "ended" => Style::new().red(),
+        _ => Style::new().dim(),
+    };
+    let leader = seen.leader.map_or("-".into(), |id| format!("node {id}"));
+    let vote = match seen.stored {
+        (0, _) => "-".into(),
+        (term, None) => format!("none in term {term}"),
+        (term, Some(id)) => format!("node {id} in term {term}"),
+    };
+    let mark = if role == "killed" { "✗" } else { "●" };
+    look.apply_to(format!(
+        "  {mark} node {}  {role:<8}{:>6}  {leader:<6}  {vote:<17}  {}",
+        seen.life.node, seen.term, seen.pid
+    ))
+    .to_string()
+}

@@ -1,0 +1,238 @@
+//! The end of a demo: a table, a histogram, and the same for machines.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use biglock::Config;
+use comfy_table::{CellAlignment, Table, presets};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::Args;
+use super::picture::Leadership;
+use super::record::{Checked, Record};
+
+/// The failover of one round.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Failover {
+    /// The round, from 1.
+    pub round: u32,
+    /// The leader that was killed,
+    pub old_leader: u64,
+    /// and its term.
+    pub old_term: u64,
+    /// The leader that came after it,
+    pub new_leader: u64,
+    /// and its term.
+    pub new_term: u64,
+    /// Milliseconds from the SIGKILL until the supervisor had read of a majority of the cluster that they know the new leader.
+    pub ms: f64,
+}
+
+impl Failover {
+    /// A failover that took so long.
+    pub fn new(round: u32, old: Leadership, new: Leadership, took: Duration) -> Failover {
+        Failover {
+            round,
+            old_leader: old.leader,
+            old_term: old.term,
+            new_leader: new.leader,
+            new_term: new.term,
+            ms: millis(tenths(took)),
+        }
+    }
+}
+
+/// Tenths of a millisecond, the unit of everything that is shown: finer would be noise.
+fn tenths(time: Duration) -> u64 {
+    u64::try_from((time.as_micros() + 50) / 100).unwrap_or(u64::MAX)
+}
+
+fn millis(tenths: u64) -> f64 {
+    tenths as f64 / 10.0
+}
+
+/// Everything there is to tell at the end.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    nodes: u64,
+    rounds: u32,
+    seed: u64,
+    election_timeout_min_ms: f64,
+    election_timeout_max_ms: f64,
+    heartbeat_ms: f64,
+    pre_vote: bool,
+    check_quorum: bool,
+    failovers: Vec<Failover>,
+    /// Nothing if no round was finished.
+    failover_ms: Option<Statistics>,
+    checked: Checked,
+}
+
+/// Of the failover times, in milliseconds. The percentiles are by nearest rank.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Statistics {
+    min: f64,
+    p50: f64,
+    mean: f64,
+    p90: f64,
+    max: f64,
+}
+
+impl Summary {
+    /// The end of this demo.
+    pub fn new(
+        args: &Args,
+        seed: u64,
+        config: &Config,
+        failovers: Vec<Failover>,
+        record: &Record,
+    ) -> Summary {
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        Summary {
+            nodes: args.nodes,
+            rounds: args.rounds,
+            seed,
+            election_timeout_min_ms: ms(config.election_timeout_min),
+            election_timeout_max_ms: ms(config.election_timeout_max),
+            heartbeat_ms: ms(config.heartbeat),
+            pre_vote: config.pre_vote,
+            check_quorum: config.check_quorum,
+            failover_ms: Statistics::of(&failovers),
+            failovers,
+            checked: record.checked(),
+        }
+    }
+
+    /// A row per round, and the statistics.
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table
+            .load_style(presets::UTF8_FULL_CONDENSED)
+            .set_header(["round", "term", "old leader", "new leader", "failover (ms)"])
+            .add_rows(self.failovers.iter().map(|failover| {
+                [
+                    failover.round.to_string(),
+                    format!("{} → {}", failover.old_term, failover.new_term),
+                    format!("node {}", failover.old_leader),
+                    format!("node {}", failover.new_leader),
+                    format!("{:.1}", failover.ms),
+                ]
+            }));
+        right_align(&mut table, &[0, 1, 4]);
+        table.trim_fmt()
+    }
+
+    /// The statistics.
+    pub fn statistics(&self) -> Option<String> {
+        let Statistics {
+            min,
+            p50,
+            mean,
+            p90,
+            max,
+        } = self.failover_ms?;
+        let mut table = Table::new();
+        table
+            .load_style(presets::UTF8_FULL_CONDENSED)
+            .set_header(["failover (ms)", "min", "p50", "mean", "p90", "max"])
+            .add_row(
+                [self.failovers.len().to_string() + " kills"]
+                    .into_iter()
+                    .chain([min, p50, mean, p90, max].map(|ms| format!("{ms:.1}"))),
+            );
+        right_align(&mut table, &[1, 2, 3, 4, 5]);
+        Some(table.trim_fmt())
+    }
+
+    /// How often a failover took how long: a line per range, as wide as `width` columns.
+    pub fn histogram(&self, width: usize) -> Vec<String> {
+        let Some(histogram) = histogram(&self.failovers) else {
+            return Vec::new();
+        };
+        let step = step(histogram.max() - histogram.min());
+        let first = histogram.min() / step * step;
+        let ranges: Vec<(u64, u64)> = histogram
+            .iter_linear(step)
+            .map(|range| {
+                (
+                    range.value_iterated_to() / step * step,
+                    range.count_since_last_iteration(),
+                )
+            })
+            .filter(|&(from, _)| from >= first)
+            .collect();
+        let most = ranges.iter().map(|&(_, count)| count).max().unwrap_or(1);
+        // What stands beside a bar takes up to 28 columns.
+        let room = width.saturating_sub(28).clamp(10, 60) as u64;
+        let bar = |count: u64| "█".repeat((count * room).div_ceil(most) as usize);
+        let line = |&(from, count): &(u64, u64)| {
+            let range = format!("{:.0}-{:.0} ms", millis(from), millis(from + step));
+            format!("{range:>15}  {} {count}", bar(count))
+                .trim_end()
+                .to_string()
+        };
+        ranges.iter().map(line).collect()
+    }
+
+    /// What was checked, in a sentence or two.
+    pub fn verdict(&self) -> String {
+        let Checked {
+            lines,
+            processes,
+            leaders,
+            elected,
+        } = self.checked;
+        format!(
+            "Checked {lines} lines of {processes} processes: {leaders} terms with a leader and none with two; {elected} leaders whose \
+             majority of durable votes was counted; no node took back a term or a vote, over {} kills.",
+            self.failovers.len()
+        )
+    }
+}
+
+fn right_align(table: &mut Table, columns: &[usize]) {
+    for &column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+impl Statistics {
+    fn of(failovers: &[Failover]) -> Option<Statistics> {
+        let histogram = histogram(failovers)?;
+        Some(Statistics {
+            min: millis(histogram.min()),
+            p50: millis(histogram.value_at_quantile(0.5)),
+            mean: (histogram.mean()).round() / 10.0,
+            p90: millis(histogram.value_at_quantile(0.9)),
+            max: millis(histogram.max()),
+        })
+    }
+}
+
+/// The failover times in tenths of a millisecond; exact below 1.6 s, and to four digits beyond. Nothing if there are none.
+fn histogram(failovers: &[Failover]) -> Option<Histogram<u32>> {
+    let mut histogram = Histogram::new(4).context("four digits are in range").ok()?;
+    for failover in failovers {
+        histogram.saturating_record((failover.ms * 10.0).round() as u64);
+    }
+    (!histogram.is_empty()).then_some(histogram)
+}
+
+/// The width of a range, such that there are about ten: 1, 2 or 5 times a power of ten, from 1 ms.
+fn step(spread: u64) -> u64 {
+    let mut power = 10;
+    loop {
+        for factor in [1, 2, 5] {
+            if spread / (power * factor) < 10 {
+                return power * factor;
+            }
+        }
+        power *= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests;

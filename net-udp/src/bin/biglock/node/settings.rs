@@ -1,0 +1,213 @@
+//! What a node is told: by flags, and by a TOML file whose keys are the flags' names.
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, bail, ensure};
+use biglock::{Config, NodeId};
+
+use crate::tuning::Tuning;
+
+/// Run one node.
+///
+/// It runs until SIGINT (Ctrl-C) or SIGTERM, and then exits with status 0; if it must stop by itself, because its disk failed or an
+/// invariant broke, it says so and exits with status 1. SIGQUIT (Ctrl-\) makes it print what each of its threads waits for, and go on.
+/// Set RUST_LOG to make it log to standard error, e.g. RUST_LOG=biglock=debug.
+#[derive(Debug, Default, clap::Args)]
+pub struct Args {
+    /// A TOML file whose keys are the flags below, e.g. `heartbeat-ms = 30`; flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    about: About,
+    #[command(flatten)]
+    tuning: Tuning,
+    /// Write each change of leadership, and of what is durable, as a line of JSON to standard output
+    #[arg(long)]
+    events: bool,
+    /// Stop when standard input ends: for a node whose supervisor holds the other end
+    #[arg(long)]
+    exit_with_stdin: bool,
+    /// Look for deadlocks once a second and print them (needs a build with the feature `deadlock-detection`)
+    #[arg(long)]
+    deadlock_detection: bool,
+}
+
+/// What the flags and the file can both say of a node.
+#[derive(Debug, Default, clap::Args)]
+struct About {
+    /// This node's number, from 1
+    #[arg(long, value_name = "N")]
+    id: Option<u64>,
+    /// The cluster's number, the same on every node, so that clusters in one network do not mix [default: 1]
+    #[arg(long, value_name = "N")]
+    cluster: Option<u64>,
+    /// The address to listen on
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// The other nodes, e.g. `2=127.0.0.1:7002,3=127.0.0.1:7003`
+    #[arg(long, value_name = "ID=ADDR", value_delimiter = ',')]
+    peers: Option<Vec<Peer>>,
+    /// The folder for what must survive a crash
+    #[arg(long, value_name = "DIR", conflicts_with = "memory")]
+    data: Option<PathBuf>,
+    /// Keep everything in memory: for tests alone, since a node that forgets its vote may vote twice
+    #[arg(long)]
+    memory: bool,
+    /// Makes the random part of the election timeouts repeatable; give each node its own
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// Another node and where it listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Peer {
+    id: NodeId,
+    addr: SocketAddr,
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Peer, String> {
+        let parsed = text.split_once('=').and_then(|(id, addr)| {
+            Some(Peer {
+                id: NodeId(id.trim().parse().ok()?),
+                addr: addr.trim().parse().ok()?,
+            })
+        });
+        parsed.ok_or_else(|| {
+            format!("\"{text}\" is no peer: write its number, = and its IP address with the port, e.g. 2=127.0.0.1:7002")
+        })
+    }
+}
+
+/// Where a node keeps what must survive a crash.
+#[derive(Debug)]
+pub enum Place {
+    /// Nowhere.
+    Memory,
+    /// In a file in this folder.
+    Folder(PathBuf),
+}
+
+/// A node, ready to start.
+#[derive(Debug)]
+pub struct Settings {
+    /// For core; valid.
+    pub config: Config,
+    /// The cluster's number.
+    pub cluster: u64,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The other nodes.
+    pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// The store.
+    pub place: Place,
+    /// Whether to write events.
+    pub events: bool,
+    /// Whether to stop when standard input ends.
+    pub exit_with_stdin: bool,
+    /// Whether to look for deadlocks.
+    pub deadlock_detection: bool,
+}
+
+impl Settings {
+    /// Flags first, then the file, then the defaults.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, where it was said, and what to do about it.
+    pub fn new(args: Args) -> anyhow::Result<Settings> {
+        let (about, tuning) = match &args.config {
+            None => (args.about, args.tuning),
+            Some(path) => {
+                let (about, tuning) = file::read(path)?;
+                (args.about.or(about), args.tuning.or(tuning))
+            }
+        };
+        let places = match &args.config {
+            None => "the flags".into(),
+            Some(path) => format!("{} and the flags", path.display()),
+        };
+        about
+            .resolve(tuning)
+            .map(|settings| Settings {
+                events: args.events,
+                exit_with_stdin: args.exit_with_stdin,
+                deadlock_detection: args.deadlock_detection,
+                ..settings
+            })
+            .with_context(|| format!("cannot run a node from {places}"))
+    }
+}
+
+impl About {
+    fn or(self, other: About) -> About {
+        // Of the two kinds of store, what the flags name hides both of the file's.
+        let (data, memory) = match (self.data, self.memory) {
+            (None, false) => (other.data, other.memory),
+            named => named,
+        };
+        About {
+            id: self.id.or(other.id),
+            cluster: self.cluster.or(other.cluster),
+            listen: self.listen.or(other.listen),
+            peers: self.peers.or(other.peers),
+            data,
+            memory,
+            seed: self.seed.or(other.seed),
+        }
+    }
+
+    fn resolve(self, tuning: Tuning) -> anyhow::Result<Settings> {
+        let id = self
+            .id
+            .context("`id` is missing: give this node a number, e.g. --id 1")?;
+        let listen = self.listen.context(
+            "`listen` is missing: give the address to listen on, e.g. --listen 127.0.0.1:7001",
+        )?;
+        let place = match (self.data, self.memory) {
+            (Some(folder), false) => Place::Folder(folder),
+            (None, true) => Place::Memory,
+            (Some(_), true) => bail!("`data` and `memory` exclude each other: keep one of them"),
+            (None, false) => bail!(
+                "`data` is missing: give a folder for what must survive a crash, e.g. --data ./node-{id} \
+                 (or --memory, for tests alone)"
+            ),
+        };
+        let mut peers = BTreeMap::new();
+        for Peer { id, addr } in self.peers.unwrap_or_default() {
+            let before = peers.insert(id, addr);
+            ensure!(
+                before.is_none(),
+                "`peers` names {id} twice: keep one of them"
+            );
+        }
+        // One list for all nodes is convenient, so this node may be in it.
+        peers.remove(&NodeId(id));
+        ensure!(
+            id != 0 && !peers.contains_key(&NodeId(0)),
+            "nodes are numbered from 1: there is no node 0"
+        );
+
+        let members = peers.keys().map(|id| id.0).chain([id]);
+        let mut config = Config::new(id, members);
+        config.seed = self.seed;
+        tuning.apply(&mut config);
+        config.validate()?;
+        Ok(Settings {
+            config,
+            cluster: self.cluster.unwrap_or(1),
+            listen,
+            peers,
+            place,
+            events: false,
+            exit_with_stdin: false,
+            deadlock_detection: false,
+        })
+    }
+}

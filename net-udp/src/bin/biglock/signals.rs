@@ -1,0 +1,51 @@
+//! Signals, as values in a channel.
+
+use std::thread;
+
+use anyhow::Context;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT (Ctrl-C), SIGTERM, and SIGHUP (the terminal is gone): stop in order.
+    Stop(i32),
+    /// SIGQUIT (Ctrl-\): say what every thread waits for, and go on.
+    Inspect,
+}
+
+impl Signal {
+    /// Its name, e.g. "SIGINT".
+    pub fn name(self) -> &'static str {
+        match self {
+            Signal::Stop(number) => signal_name(number).unwrap_or("a signal"),
+            Signal::Inspect => "SIGQUIT",
+        }
+    }
+}
+
+/// From now on hands every signal to `deliver`, in a thread that lives as long as the process, or until `deliver` says false.
+///
+/// # Errors
+/// If the system refuses.
+pub fn listen(mut deliver: impl FnMut(Signal) -> bool + Send + 'static) -> anyhow::Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])
+        .context("the system lets nobody listen for signals")?;
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for number in signals.forever() {
+                let signal = match number {
+                    SIGQUIT => Signal::Inspect,
+                    stop => Signal::Stop(stop),
+                };
+                if !deliver(signal) {
+                    break;
+                }
+            }
+        })
+        .context("the system gave no thread")?;
+    Ok(())
+}
