@@ -13,7 +13,8 @@ use biglock::{Clock, Node, Outside};
 use tempfile::TempDir;
 
 use crate::nodes::{Store, Wire, config, start, store, transports};
-use crate::stopwatch::{keep_silent, now};
+use crate::stopwatch::{Moment, keep_silent, now};
+use crate::trace::Trace;
 use crate::watch::{Notes, Watch};
 use crate::{Election, PATIENCE, Rejected, SILENCE};
 
@@ -51,6 +52,15 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one, its files in a folder of their own under `scratch`.
     pub fn start(setup: Setup, scratch: &Path) -> Cluster {
+        Cluster::with(setup, scratch, None)
+    }
+
+    /// Starts one that writes down every step.
+    pub fn traced(setup: Setup, scratch: &Path, trace: &Trace) -> Cluster {
+        Cluster::with(setup, scratch, Some(trace))
+    }
+
+    fn with(setup: Setup, scratch: &Path, trace: Option<&Trace>) -> Cluster {
         let folder = TempDir::new_in(scratch).expect("a temporary folder");
         let notes = Arc::new(Notes::new(setup.nodes));
         let nodes = transports(setup.wire, setup.nodes)
@@ -65,7 +75,15 @@ impl Cluster {
                 config.pre_vote = setup.pre_vote;
                 config.clock = Clock::manual();
                 let storage = store(setup.store, folder.path(), node);
-                start(config, storage, transport, Arc::new(watch))
+                match trace {
+                    None => start(config, storage, transport, Arc::new(watch)),
+                    Some(trace) => {
+                        let (transport, storage) =
+                            (trace.on(node, transport), trace.on(node, storage));
+                        let watch = Arc::new(trace.on(node, watch));
+                        start(config, Box::new(storage), Arc::new(transport), watch)
+                    }
+                }
             })
             .collect();
         let mut cluster = Cluster {
@@ -86,6 +104,14 @@ impl Cluster {
     /// # Errors
     /// If it was not a clean one. The cluster can't be measured any more then.
     pub fn elect(&mut self) -> Result<Election, Rejected> {
+        self.fire().map(|(election, _)| election)
+    }
+
+    /// The same; gives also who the candidate was (counted from 0), and when its deadline fired.
+    ///
+    /// # Errors
+    /// As [`elect`](Cluster::elect).
+    pub fn fire(&mut self) -> Result<(Election, (usize, Moment)), Rejected> {
         let Setup { nodes, .. } = self.setup;
         let candidate = self.leader.map_or(0, |leader| (leader + 1) % nodes);
         let term = self.term + 1;
@@ -119,10 +145,11 @@ impl Cluster {
         }
         let leader = knew[candidate].since(fired);
         knew.sort_unstable();
-        Ok(Election {
+        let election = Election {
             leader,
             majority: knew[majority(nodes) - 1].since(fired),
-        })
+        };
+        Ok((election, (candidate, fired)))
     }
 
     fn rejected(&self, why: &str, messages: usize) -> Rejected {

@@ -3,12 +3,14 @@
 pub mod cluster;
 pub mod disk;
 pub mod floor;
+pub mod hops;
 pub mod nodes;
 pub mod pure;
 pub mod record;
 pub mod stopwatch;
 pub mod subject;
 pub mod summary;
+pub mod trace;
 pub mod watch;
 
 use std::fmt;
