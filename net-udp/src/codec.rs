@@ -22,9 +22,10 @@
 //! of different versions do not understand each other.
 //!
 //! # What a sender can do
-//! A datagram is decoded from the bytes that arrived, and must be used up. A message is of fixed size and has no container in it, so a
-//! node allocates nothing to decode one. A report has containers, and is decoded by whoever asked for it alone; bincode is told
-//! never to believe in more than a datagram's worth.
+//! A datagram is decoded from the bytes that arrived, and must be used up. What a node is told has no container in it, so a node
+//! allocates nothing to decode it. A report has containers, and is decoded by nobody but who asked for it: a set or map grows with
+//! the elements that are really there, a text is at most a datagram long, and for a list serde reserves at most 1 MiB, whatever length
+//! is claimed.
 //!
 //! A status request can come with a forged address, to make a node send its answer there. It is as long as the longest answer, so
 //! this gains an attacker nothing over sending the bytes himself.

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use biglock::{Clock, NoLeader, Status, ThreadActivity};
+use biglock::{Clock, NoLeader, Status};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -33,21 +33,18 @@ impl Report {
     pub(crate) fn new(
         mut status: Status,
         counters: Counters,
-        threads: &[ThreadActivity],
+        threads: impl IntoIterator<Item = String>,
     ) -> Report {
         if let Some(NoLeader::Stopped { why }) = &mut status.no_leader {
             why.truncate(why.floor_char_boundary(Report::MAX_REASON));
         }
         let mut text = String::new();
-        for ThreadActivity {
-            thread, activity, ..
-        } in threads
-        {
-            let line = format!("{thread} {activity}\n");
-            if text.len() + line.len() > Report::MAX_THREADS {
+        for thread in threads {
+            if text.len() + thread.len() >= Report::MAX_THREADS {
                 break;
             }
-            text += &line;
+            text += &thread;
+            text += "\n";
         }
         Report {
             status,
@@ -175,4 +172,50 @@ fn ask(
 /// The two names that systems have for it.
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A node of the largest cluster, in which everybody is in every set.
+    fn status(no_leader: Value) -> Status {
+        let everybody: Vec<u64> = (1..=9).collect();
+        serde_json::from_value(json!({
+            "id": 1,
+            "members": everybody,
+            "term": u64::MAX,
+            "role": "Leader",
+            "leader": 1,
+            "no_leader": no_leader,
+            "voted_for": 1,
+            "durable": true,
+            "last": { "term": 1, "index": 1 },
+            "commit": 1,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_longest_report_fits_into_a_datagram() {
+        let everybody: Vec<u64> = (1..=9).collect();
+        let refused: Vec<Value> = (1..=9).map(|id| json!([id, "LogBehind"])).collect();
+        let votes = json!({
+            "needed": 5, "granted": everybody, "refused": refused, "silent": everybody,
+        });
+        let longest = [
+            json!({ "VotesMissing": votes }),
+            json!({ "Stopped": { "why": "\u{fffd}".repeat(1000) } }),
+        ];
+        for no_leader in longest {
+            let threads = (0..100).map(|number| format!("{number:049}"));
+            let report = Report::new(status(no_leader), Counters::default(), threads);
+            assert_eq!(report.threads.len(), Report::MAX_THREADS);
+            let mut buffer = [0; MAX_DATAGRAM];
+            let length = codec::encode_report(&mut buffer, 1, &report).unwrap().len();
+            assert!(length > 700, "{length}");
+        }
+    }
 }

@@ -56,12 +56,24 @@ impl UdpConfig {
 
 /// One node's end of the network: a UDP socket, on which any thread sends and one thread, "receiver", receives.
 ///
-/// A clone is another handle to the same socket: keep one to read the [counters](UdpTransport::counters) after the node has taken the
-/// other. The address is free again when the last one is gone.
-#[derive(Clone)]
+/// It serves one node, once. A clone is another handle to the same socket: keep one to read the
+/// [counters](UdpTransport::counters) after the node has taken the other. It does not stop what it did not start. The address is free
+/// again when the last handle is gone.
 pub struct UdpTransport {
     link: Arc<Link>,
     peers: Arc<BTreeMap<NodeId, SocketAddr>>,
+    /// Only with the handle that was started.
+    receiving: Mutex<Option<Receiving>>,
+}
+
+impl Clone for UdpTransport {
+    fn clone(&self) -> UdpTransport {
+        UdpTransport {
+            link: self.link.clone(),
+            peers: self.peers.clone(),
+            receiving: Mutex::new(None),
+        }
+    }
 }
 
 /// What all handles and the receiver share.
@@ -71,8 +83,8 @@ struct Link {
     socket: UdpSocket,
     local: SocketAddr,
     counts: Counts,
+    started: AtomicBool,
     stopping: AtomicBool,
-    receiving: Mutex<Option<Receiving>>,
 }
 
 /// The receiver, from outside.
@@ -114,10 +126,11 @@ impl UdpTransport {
                 socket,
                 local,
                 counts: Counts::default(),
+                started: AtomicBool::new(false),
                 stopping: AtomicBool::new(false),
-                receiving: Mutex::new(None),
             }),
             peers: Arc::default(),
+            receiving: Mutex::new(None),
         };
         Ok(transport.with_peers(config.peers))
     }
@@ -137,6 +150,12 @@ impl UdpTransport {
     /// What it has seen until now.
     pub fn counters(&self) -> Counters {
         self.link.counts.snapshot()
+    }
+
+    fn receiving(&self) -> MutexGuard<'_, Option<Receiving>> {
+        self.receiving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends one message, in one datagram.
@@ -172,8 +191,7 @@ impl UdpTransport {
 
 impl Transport for UdpTransport {
     fn start(&self, inbox: Inbox) -> Result<(), TransportError> {
-        let mut receiving = self.link.receiving();
-        if receiving.is_some() || self.link.stopping() {
+        if self.link.started.swap(true, Ordering::SeqCst) {
             return Err(TransportError::new(
                 "it was started before: bind one transport per node",
                 None,
@@ -188,7 +206,7 @@ impl Transport for UdpTransport {
                 drop(alive);
             })
             .map_err(|e| TransportError::new("the system gave no thread", Some(e)))?;
-        *receiving = Some(Receiving { thread, ended });
+        *self.receiving() = Some(Receiving { thread, ended });
         Ok(())
     }
 
@@ -200,16 +218,13 @@ impl Transport for UdpTransport {
     }
 
     fn stop(&self, _: &Outside) {
-        let receiving = {
-            let mut receiving = self.link.receiving();
-            self.link.stopping.store(true, Ordering::SeqCst);
-            receiving.take()
-        };
-        let Some(Receiving { thread, ended }) = receiving else {
+        let Some(Receiving { thread, ended }) = self.receiving().take() else {
             return;
         };
-        // The receiver that stops its own transport sees the flag when it comes back to its loop, and must not wait for itself.
+        self.link.stopping.store(true, Ordering::SeqCst);
+        // The receiver that stops its own transport must not wait for itself: it sees the flag when it comes back to its loop.
         if thread.thread().id() == thread::current().id() {
+            *self.receiving() = Some(Receiving { thread, ended });
             return;
         }
         // Once it is woken it ends, but it may be busy with a message, and the wake-up may be lost.
@@ -232,12 +247,6 @@ const WAKE_AGAIN: Duration = Duration::from_millis(50);
 impl Link {
     fn stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
-    }
-
-    fn receiving(&self) -> MutexGuard<'_, Option<Receiving>> {
-        self.receiving
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the receiver come back from the system, after the flag was set; either way alone would do on Linux.
@@ -263,5 +272,50 @@ impl Link {
             _ => {}
         }
         let _ = self.socket.send_to(&[], to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever receives on a socket comes back from there. `wake` comes before or after it waits: both must do.
+    fn wakes(listen: &str, wake: fn(&Link)) {
+        for _ in 0..20 {
+            let config = UdpConfig::new(NodeId(1), 1, listen.parse().unwrap());
+            let link = UdpTransport::bind(config).unwrap().link;
+            let (awake, woken) = mpsc::channel();
+            thread::scope(|threads| {
+                let receive = || {
+                    let _ = link.socket.recv_from(&mut [0; 9]);
+                    let _ = awake.send(());
+                };
+                thread::Builder::new()
+                    .spawn_scoped(threads, receive)
+                    .unwrap();
+                wake(&link);
+                let woken = woken.recv_timeout(Duration::from_secs(20));
+                // Else the scope, and the test, would wait for ever.
+                link.wake();
+                woken.expect("the receiver did not wake");
+            });
+        }
+    }
+
+    #[test]
+    fn a_knock_wakes_the_receiver() {
+        wakes("127.0.0.1:0", Link::knock);
+        wakes("0.0.0.0:0", Link::knock);
+        if UdpSocket::bind("[::1]:0").is_ok() {
+            wakes("[::1]:0", Link::knock);
+            wakes("[::]:0", Link::knock);
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn closing_wakes_the_receiver() {
+        wakes("127.0.0.1:0", Link::close);
+        wakes("0.0.0.0:0", Link::close);
     }
 }

@@ -91,7 +91,11 @@ impl Receiver {
     /// Tells `asker` how the node is. The answer is not longer than the question.
     fn report(&self, outside: &mut Outside, asker: SocketAddr) {
         let status = self.inbox.status(outside);
-        let report = Report::new(status, self.link.counts.snapshot(), &self.inbox.threads());
+        let threads = self.inbox.threads();
+        let threads = threads
+            .iter()
+            .map(|of| format!("{} {}", of.thread, of.activity));
+        let report = Report::new(status, self.link.counts.snapshot(), threads);
         let mut buffer = [0; MAX_DATAGRAM];
         let sent = codec::encode_report(&mut buffer, self.link.cluster, &report)
             .map_err(io::Error::other)
