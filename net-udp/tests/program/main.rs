@@ -1,1 +1,6 @@
-//! The program `biglock`, from outside: real processes, signals, files.
+//! The program `biglock`, from outside: real processes, signals and files, all on loopback and in temporary folders.
+
+mod config;
+mod demo;
+mod node;
+mod process;

@@ -67,16 +67,21 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let result = demo.run();
     // Whatever happened: first nobody is left, then it is told.
     let (mut screen, failovers, record) = demo.end();
-    let summary = Summary::new(args, seed, &config, failovers, &record);
+    let ended_by = result.as_ref().err();
+    let summary = Summary::new(args, seed, &config, failovers, &record, ended_by);
     screen.end(&summary)?;
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&summary)?;
         fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     }
     match result {
-        Ok(()) => Ok(ExitCode::SUCCESS),
+        Ok(()) => {
+            screen.verdict(&summary)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Err(error) => match error.downcast::<Interrupted>() {
             Ok(Interrupted(Signal::Stop(number))) => {
+                screen.verdict(&summary)?;
                 // The shells' convention.
                 Ok(ExitCode::from(
                     128_u8.saturating_add(u8::try_from(number).unwrap_or(0)),

@@ -15,7 +15,6 @@ use anyhow::{Context, bail};
 use biglock::{Node, Outside, Stopped, WaitError};
 use biglock_udp::{UdpConfig, UdpTransport};
 use crossbeam_channel::Sender;
-use signal_hook::consts::TERM_SIGNALS;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::prelude::*;
 
@@ -97,10 +96,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Hands signals to the main thread. A second one to stop does not wait for it: it may be stuck in a disk.
 fn listen(wake: Sender<Wake>) -> anyhow::Result<()> {
     let stopping = Arc::new(AtomicBool::new(false));
-    for signal in TERM_SIGNALS {
+    for signal in signals::STOP {
         // In this order, the first arms what the second finds.
-        signal_hook::flag::register_conditional_shutdown(*signal, 1, stopping.clone())
-            .and_then(|_| signal_hook::flag::register(*signal, stopping.clone()))
+        signal_hook::flag::register_conditional_shutdown(signal, 1, stopping.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stopping.clone()))
             .context("the system lets nobody listen for signals")?;
     }
     signals::listen(move |signal| wake.send(Wake::Signal(signal)).is_ok())

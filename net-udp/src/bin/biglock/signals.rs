@@ -7,6 +7,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
+/// The signals that ask for the end. (signal-hook's `TERM_SIGNALS` have SIGQUIT among them, which here asks for something else.)
+pub const STOP: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -31,7 +34,7 @@ impl Signal {
 /// # Errors
 /// If the system refuses.
 pub fn listen(mut deliver: impl FnMut(Signal) -> bool + Send + 'static) -> anyhow::Result<()> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])
+    let mut signals = Signals::new(STOP.iter().chain(&[SIGQUIT]))
         .context("the system lets nobody listen for signals")?;
     thread::Builder::new()
         .name("signals".into())

@@ -17,6 +17,7 @@ use super::record::Record;
 use super::screen::{Progress, Screen};
 use super::stopwatch::now;
 use super::summary::Failover;
+use crate::line::Line;
 use crate::signals::Signal;
 
 /// How often to try when a node's address was taken by somebody else between being chosen and being used.
@@ -56,6 +57,8 @@ pub struct Demo<'a> {
     record: Record,
     screen: Screen,
     failovers: Vec<Failover>,
+    /// When a node first told of a change of leadership since the last kill.
+    noticed_at: Option<Instant>,
     /// What a node said last on standard error.
     last_words: String,
 }
@@ -81,6 +84,7 @@ impl<'a> Demo<'a> {
             record: Record::default(),
             screen,
             failovers: Vec::new(),
+            noticed_at: None,
             last_words: String::new(),
         })
     }
@@ -132,7 +136,7 @@ impl<'a> Demo<'a> {
 
     fn restart(&mut self, id: u64) -> anyhow::Result<()> {
         for attempt in 1.. {
-            self.start(id, "started again on its old store")?;
+            self.start(id, "restarted on its old store")?;
             let result = self.wait_for("a node to start again", |picture| {
                 picture.node(id).is_some_and(|seen| seen.ran).then_some(())
             });
@@ -150,10 +154,12 @@ impl<'a> Demo<'a> {
     }
 
     fn start(&mut self, id: u64, how: &str) -> anyhow::Result<()> {
+        // Before: while the process starts, others tell their events.
+        let at = now();
         let (life, pid, addr) = self.cluster.start(id)?;
         self.picture.started(life, pid);
-        let text = format!("{how}: process {pid} on {addr}");
-        self.screen.note(now(), &format!("node {id}"), &text)?;
+        let text = format!("{how}: process {pid}, {addr}");
+        self.screen.note(at, &format!("node {id}"), &text)?;
         Ok(())
     }
 
@@ -176,11 +182,13 @@ impl<'a> Demo<'a> {
         let old = self.settle()?;
         let killed_at = self.cluster.kill(old.leader)?;
         self.picture.killed(old.leader);
+        self.noticed_at = None;
         let text = format!(
             "kill -9 node {}, the leader of term {}",
             old.leader, old.term
         );
         self.screen.kill(killed_at, &name, &text)?;
+        self.draw();
 
         let majority = self.majority();
         let what = format!("a leader after node {} of term {}", old.leader, old.term);
@@ -189,19 +197,21 @@ impl<'a> Demo<'a> {
             picture.known_to(majority).filter(later)
         })?;
         let all = self.args.nodes;
-        match known_at.checked_duration_since(killed_at) {
-            Some(took) => {
-                let failover = Failover::new(round, old, new, took);
+        let noticed_at = self.noticed_at.unwrap_or(known_at);
+        let since_kill = |at: Instant| at.checked_duration_since(killed_at);
+        match since_kill(known_at).zip(since_kill(noticed_at)) {
+            Some((took, noticed)) => {
+                let failover = Failover::new(round, old, new, took, noticed);
                 let text = format!(
-                    "{majority} of {all} nodes know that node {} leads term {}: {:.1} ms after the kill",
-                    new.leader, new.term, failover.ms
+                    "{majority} of {all} know that node {} leads, {:.1} ms after the kill",
+                    new.leader, failover.ms
                 );
                 self.screen.result(known_at, &name, &text)?;
                 self.failovers.push(failover);
             }
-            // Another was elected in the instant before, so this was not the death of a leader. It does not count.
+            // The change had begun in the instant before, so this was not the death of a leader. It does not count.
             None => {
-                let text = "had lost its lead just before: this round is repeated";
+                let text = "the lead was changing at that moment: this round is repeated";
                 self.screen.note(known_at, &name, text)?;
             }
         }
@@ -266,15 +276,19 @@ impl<'a> Demo<'a> {
             },
             default(patience) => {}
         }
+        self.draw();
+        match self.picture.ended() {
+            Some(id) => Err(self.died(id)),
+            None => Ok(arrived),
+        }
+    }
+
+    fn draw(&mut self) {
         let progress = Progress {
             done: self.failovers.len(),
             last: self.failovers.last(),
         };
         self.screen.draw(&self.picture, &progress);
-        match self.picture.ended() {
-            Some(id) => Err(self.died(id)),
-            None => Ok(arrived),
-        }
     }
 
     /// Checks an event, shows it, and takes it in.
@@ -295,7 +309,10 @@ impl<'a> Demo<'a> {
             }
             What::Ended => {}
         }
-        self.picture.take_in(event);
+        let is_current = self.picture.take_in(event);
+        if is_current && matches!(event.what, What::Told(Line::Leadership { .. })) {
+            self.noticed_at.get_or_insert(event.at);
+        }
         Ok(())
     }
 

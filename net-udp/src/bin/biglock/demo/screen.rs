@@ -30,8 +30,12 @@ pub struct Progress<'a> {
     pub last: Option<&'a Failover>,
 }
 
+/// How often a second the panel may be drawn: events come in bursts.
+const FRAMES: u8 = 60;
+
 struct Panel {
     lines: MultiProgress,
+    header: Vec<ProgressBar>,
     nodes: Vec<ProgressBar>,
     rounds: ProgressBar,
 }
@@ -48,13 +52,14 @@ impl Screen {
         let (min, max) = (config.election_timeout_min, config.election_timeout_max);
         let nodes = args.nodes;
         screen.line(&style("biglock demo").bold().to_string())?;
+        let majority = biglock::rules::majority(nodes as usize);
         screen.line(&format!(
-            "{nodes} nodes, each a process with a durable store, talk over UDP on loopback. Every round kills\n\
-             the leader with SIGKILL and measures how long until {} of {nodes} know the next one.",
-            biglock::rules::majority(nodes as usize)
+            "{nodes} nodes, each a process with a durable store, talk over UDP on loopback.\n\
+             Every round kills the leader with SIGKILL and measures how long it takes\n\
+             until {majority} of {nodes} nodes know the next one."
         ))?;
         screen.line(&format!(
-            "Election timeouts {}-{} ms, heartbeat {} ms, pre-vote {}; --seed {seed} repeats the choices.\n",
+            "Election timeouts {}-{} ms, heartbeat {} ms, pre-vote {}, --seed {seed}.\n",
             min.as_millis(),
             max.as_millis(),
             config.heartbeat.as_millis(),
@@ -86,7 +91,10 @@ impl Screen {
     pub fn event(&mut self, event: &Event, before: Option<&Seen>) -> io::Result<()> {
         let node = event.life.node;
         let (text, look) = match &event.what {
-            What::Told(line) => tell(node, line, before),
+            What::Told(line) => match tell(node, line, before) {
+                Some(told) => told,
+                None => return Ok(()),
+            },
             What::Said(text) | What::Garbled(text) => {
                 (format!("says: {text}"), Style::new().yellow())
             }
@@ -114,6 +122,7 @@ impl Screen {
                 .rounds
                 .set_message(format!("last failover {ms:.1} ms"));
         }
+        panel.header.iter().for_each(ProgressBar::tick);
         panel.rounds.tick();
     }
 
@@ -125,7 +134,10 @@ impl Screen {
         let Some(statistics) = summary.statistics() else {
             return self.line("\nNo leader was killed, so there is nothing to tell.");
         };
-        self.line("")?;
+        self.line(
+            "\nnoticed: ms from the kill until a node's election timeout passed;\n\
+             elected: ms from there until a majority knew the new leader; failover: both.\n",
+        )?;
         self.line(&summary.table())?;
         self.line("")?;
         self.line(&statistics)?;
@@ -133,8 +145,16 @@ impl Screen {
         for line in summary.histogram(self.width) {
             self.line(&line)?;
         }
+        Ok(())
+    }
+
+    /// What was checked and found to hold.
+    pub fn verdict(&mut self, summary: &Summary) -> io::Result<()> {
         self.line("")?;
-        self.line(&summary.verdict())
+        summary
+            .verdict()
+            .iter()
+            .try_for_each(|line| self.line(line))
     }
 
     fn row(&mut self, at: Instant, who: &str, text: &str, look: &Style) -> io::Result<()> {
@@ -151,26 +171,26 @@ impl Screen {
     }
 }
 
-/// A node's line, and its look.
-fn tell(node: u64, line: &Line, before: Option<&Seen>) -> (String, Style) {
+/// What a line of a node says, and its look. Nothing for what another line of the same moment says too.
+fn tell(node: u64, line: &Line, before: Option<&Seen>) -> Option<(String, Style)> {
     let quiet = Style::new().dim();
     let term_before = before.map_or(0, |seen| seen.term);
-    match *line {
-        Line::Loaded { term: 0, .. } => ("has an empty store".into(), quiet),
+    Some(match *line {
+        Line::Loaded { term: 0, .. } => ("runs; its store is empty".into(), quiet),
         Line::Loaded {
             term, voted_for, ..
         } => {
-            let vote = voted_for.map_or("no vote".into(), |id| format!("its vote for node {id}"));
-            (format!("finds term {term} and {vote} in its store"), quiet)
+            let vote = voted_for.map_or("no vote".into(), |id| format!("a vote for node {id}"));
+            let text = format!("runs; its store holds term {term} and {vote}");
+            (text, quiet)
         }
-        Line::Started { .. } => ("runs".into(), quiet),
         Line::Durable {
             term, voted_for, ..
         } => match voted_for {
-            Some(id) if id == node => (
-                format!("stands for election in term {term}: its own vote is durable"),
-                Style::new().yellow(),
-            ),
+            Some(id) if id == node => {
+                let text = format!("stands for election in term {term}, its own vote is durable");
+                (text, Style::new().yellow())
+            }
             Some(id) => (
                 format!("votes for node {id} in term {term}, durably"),
                 Style::new(),
@@ -183,18 +203,21 @@ fn tell(node: u64, line: &Line, before: Option<&Seen>) -> (String, Style) {
                 format!("follows node {id} in term {term}"),
                 Style::new().green(),
             ),
-            None if term > term_before => {
-                (format!("is in term {term}, which has no leader yet"), quiet)
+            None if term == term_before => {
+                (format!("hears no leader of term {term} any more"), quiet)
             }
-            None => (format!("hears no leader of term {term} any more"), quiet),
+            // It came to a new term, which it stores: that line says so.
+            None => return None,
         },
+        // It has told that its store was read.
+        Line::Started { .. } => return None,
         Line::Stopped { ref why, .. } => (format!("ends: {why}"), quiet),
-    }
+    })
 }
 
 impl Panel {
     fn new(args: &Args) -> Panel {
-        let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
+        let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stdout_with_hz(FRAMES));
         let text = ProgressStyle::with_template("{wide_msg}").expect("a valid template");
         let add = |message: String| {
             let bar = ProgressBar::no_length().with_style(text.clone());
@@ -202,9 +225,8 @@ impl Panel {
             bar.set_message(message);
             bar
         };
-        add(String::new());
-        let header = "    node    role      term  leader  vote on disk       process";
-        add(style(header).underlined().to_string());
+        let titles = "    node    role      term  leader  vote on disk       process";
+        let header = vec![add(String::new()), add(style(titles).dim().to_string())];
         let nodes = (1..=args.nodes)
             .map(|id| add(format!("    node {id}")))
             .collect();
@@ -213,6 +235,7 @@ impl Panel {
         let rounds = lines.add(ProgressBar::new(u64::from(args.rounds)).with_style(bar));
         Panel {
             lines,
+            header,
             nodes,
             rounds,
         }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use biglock::Config;
 use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
@@ -27,18 +26,31 @@ pub struct Failover {
     pub new_term: u64,
     /// Milliseconds from the SIGKILL until the supervisor had read of a majority of the cluster that they know the new leader.
     pub ms: f64,
+    /// The first part of them: until the first node noticed, which is to say until its election timeout passed.
+    pub noticed_ms: f64,
+    /// The rest: the election, or several if it took several.
+    pub elected_ms: f64,
 }
 
 impl Failover {
-    /// A failover that took so long.
-    pub fn new(round: u32, old: Leadership, new: Leadership, took: Duration) -> Failover {
+    /// A failover that took so long, of which the first part went by before anybody noticed.
+    pub fn new(
+        round: u32,
+        old: Leadership,
+        new: Leadership,
+        took: Duration,
+        noticed: Duration,
+    ) -> Failover {
+        let (took, noticed) = (tenths(took), tenths(noticed));
         Failover {
             round,
             old_leader: old.leader,
             old_term: old.term,
             new_leader: new.leader,
             new_term: new.term,
-            ms: millis(tenths(took)),
+            ms: millis(took),
+            noticed_ms: millis(noticed),
+            elected_ms: millis(took.saturating_sub(noticed)),
         }
     }
 }
@@ -64,9 +76,15 @@ pub struct Summary {
     pre_vote: bool,
     check_quorum: bool,
     failovers: Vec<Failover>,
-    /// Nothing if no round was finished.
+    /// Of the whole failovers; nothing if no round was finished.
     failover_ms: Option<Statistics>,
+    /// Of their first parts.
+    noticed_ms: Option<Statistics>,
+    /// Of the rest.
+    elected_ms: Option<Statistics>,
     checked: Checked,
+    /// Why the demo ended before its last round, if it did.
+    ended_by: Option<String>,
 }
 
 /// Of the failover times, in milliseconds. The percentiles are by nearest rank.
@@ -87,6 +105,7 @@ impl Summary {
         config: &Config,
         failovers: Vec<Failover>,
         record: &Record,
+        ended_by: Option<&anyhow::Error>,
     ) -> Summary {
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
         Summary {
@@ -98,56 +117,69 @@ impl Summary {
             heartbeat_ms: ms(config.heartbeat),
             pre_vote: config.pre_vote,
             check_quorum: config.check_quorum,
-            failover_ms: Statistics::of(&failovers),
+            failover_ms: Statistics::of(failovers.iter().map(|it| it.ms)),
+            noticed_ms: Statistics::of(failovers.iter().map(|it| it.noticed_ms)),
+            elected_ms: Statistics::of(failovers.iter().map(|it| it.elected_ms)),
             failovers,
             checked: record.checked(),
+            ended_by: ended_by.map(|error| format!("{error:#}")),
         }
     }
 
-    /// A row per round, and the statistics.
+    /// A row per round.
     pub fn table(&self) -> String {
-        let mut table = Table::new();
-        table
-            .load_style(presets::UTF8_FULL_CONDENSED)
-            .set_header(["round", "term", "old leader", "new leader", "failover (ms)"])
-            .add_rows(self.failovers.iter().map(|failover| {
-                [
-                    failover.round.to_string(),
-                    format!("{} → {}", failover.old_term, failover.new_term),
-                    format!("node {}", failover.old_leader),
-                    format!("node {}", failover.new_leader),
-                    format!("{:.1}", failover.ms),
-                ]
-            }));
-        right_align(&mut table, &[0, 1, 4]);
+        let header = [
+            "round",
+            "term",
+            "old leader",
+            "new leader",
+            "noticed",
+            "elected",
+            "failover",
+        ];
+        let mut table = new_table(header, &[0, 1, 4, 5, 6]);
+        table.add_rows(self.failovers.iter().map(|failover| {
+            [
+                failover.round.to_string(),
+                format!("{} → {}", failover.old_term, failover.new_term),
+                format!("node {}", failover.old_leader),
+                format!("node {}", failover.new_leader),
+                format!("{:.1}", failover.noticed_ms),
+                format!("{:.1}", failover.elected_ms),
+                format!("{:.1}", failover.ms),
+            ]
+        }));
         table.trim_fmt()
     }
 
-    /// The statistics.
+    /// The statistics; nothing if no round was finished.
     pub fn statistics(&self) -> Option<String> {
-        let Statistics {
-            min,
-            p50,
-            mean,
-            p90,
-            max,
-        } = self.failover_ms?;
-        let mut table = Table::new();
-        table
-            .load_style(presets::UTF8_FULL_CONDENSED)
-            .set_header(["failover (ms)", "min", "p50", "mean", "p90", "max"])
-            .add_row(
-                [self.failovers.len().to_string() + " kills"]
-                    .into_iter()
-                    .chain([min, p50, mean, p90, max].map(|ms| format!("{ms:.1}"))),
-            );
-        right_align(&mut table, &[1, 2, 3, 4, 5]);
+        let header = ["ms", "min", "p50", "mean", "p90", "max"];
+        let mut table = new_table(header, &[1, 2, 3, 4, 5]);
+        for (name, statistics) in [
+            (
+                "noticed: until the first election timeout",
+                self.noticed_ms?,
+            ),
+            ("elected: from there to a majority", self.elected_ms?),
+            ("failover: both", self.failover_ms?),
+        ] {
+            let Statistics {
+                min,
+                p50,
+                mean,
+                p90,
+                max,
+            } = statistics;
+            let numbers = [min, p50, mean, p90, max].map(|ms| format!("{ms:.1}"));
+            table.add_row([name.to_string()].into_iter().chain(numbers));
+        }
         Some(table.trim_fmt())
     }
 
     /// How often a failover took how long: a line per range, as wide as `width` columns.
     pub fn histogram(&self, width: usize) -> Vec<String> {
-        let Some(histogram) = histogram(&self.failovers) else {
+        let Some(histogram) = histogram(self.failovers.iter().map(|it| it.ms)) else {
             return Vec::new();
         };
         let step = step(histogram.max() - histogram.min());
@@ -168,40 +200,52 @@ impl Summary {
         let bar = |count: u64| "█".repeat((count * room).div_ceil(most) as usize);
         let line = |&(from, count): &(u64, u64)| {
             let range = format!("{:.0}-{:.0} ms", millis(from), millis(from + step));
-            format!("{range:>15}  {} {count}", bar(count))
-                .trim_end()
-                .to_string()
+            match count {
+                0 => format!("{range:>15}  ·"),
+                _ => format!("{range:>15}  {} {count}", bar(count)),
+            }
         };
         ranges.iter().map(line).collect()
     }
 
-    /// What was checked, in a sentence or two.
-    pub fn verdict(&self) -> String {
+    /// What was checked; nothing but the truth if the demo did not end as it should.
+    pub fn verdict(&self) -> Vec<String> {
         let Checked {
             lines,
             processes,
             leaders,
             elected,
         } = self.checked;
-        format!(
-            "Checked {lines} lines of {processes} processes: {leaders} terms with a leader and none with two; {elected} leaders whose \
-             majority of durable votes was counted; no node took back a term or a vote, over {} kills.",
-            self.failovers.len()
-        )
+        vec![
+            format!(
+                "{lines} lines of {processes} processes were checked, over {} kills:",
+                self.failovers.len()
+            ),
+            format!("  ✓ {leaders} terms had a leader, and none had two"),
+            format!(
+                "  ✓ {elected} of the leaders were counted a majority of durable votes, and none fewer"
+            ),
+            "  ✓ no node ever took back a term or a vote".into(),
+        ]
     }
 }
 
-fn right_align(table: &mut Table, columns: &[usize]) {
-    for &column in columns {
+fn new_table<const N: usize>(header: [&str; N], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_header(header);
+    for &column in right {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+    table
 }
 
 impl Statistics {
-    fn of(failovers: &[Failover]) -> Option<Statistics> {
-        let histogram = histogram(failovers)?;
+    fn of(times: impl Iterator<Item = f64>) -> Option<Statistics> {
+        let histogram = histogram(times)?;
         Some(Statistics {
             min: millis(histogram.min()),
             p50: millis(histogram.value_at_quantile(0.5)),
@@ -212,11 +256,11 @@ impl Statistics {
     }
 }
 
-/// The failover times in tenths of a millisecond; exact below 1.6 s, and to four digits beyond. Nothing if there are none.
-fn histogram(failovers: &[Failover]) -> Option<Histogram<u32>> {
-    let mut histogram = Histogram::new(4).context("four digits are in range").ok()?;
-    for failover in failovers {
-        histogram.saturating_record((failover.ms * 10.0).round() as u64);
+/// Times, from milliseconds to tenths of one; exact below 1.6 s, and to four digits beyond. Nothing if there are none.
+fn histogram(times: impl Iterator<Item = f64>) -> Option<Histogram<u32>> {
+    let mut histogram = Histogram::new(4).expect("four digits are in its range");
+    for ms in times {
+        histogram.saturating_record((ms * 10.0).round() as u64);
     }
     (!histogram.is_empty()).then_some(histogram)
 }

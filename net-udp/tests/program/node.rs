@@ -1,0 +1,152 @@
+//! One node as a process, and `biglock status`.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::process::{Program, biglock, run};
+
+/// The only node of its cluster, in memory, with events; and where it listens.
+fn lonely(args: &[&str]) -> (Program, String) {
+    let basics = [
+        "node",
+        "--id=1",
+        "--listen=127.0.0.1:0",
+        "--memory",
+        "--events",
+    ];
+    let node = Program::start(biglock(&basics).args(args));
+    let addr = address(&node);
+    (node, addr)
+}
+
+fn address(node: &Program) -> String {
+    let started: Value = serde_json::from_str(&node.line(&["started"])).expect("JSON");
+    started["listen"].as_str().expect("an address").to_string()
+}
+
+#[test]
+fn a_node_tells_every_change_and_finds_its_vote_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for life in 1..=2 {
+        let data = folder.path().join("data");
+        let node = durable(&data);
+        let (before, now) = (life - 1, life);
+        let voted = if before == 0 { "null" } else { "1" };
+        node.line(&[
+            "loaded",
+            &format!("\"term\":{before},\"voted_for\":{voted}"),
+        ]);
+        node.line(&["durable", &format!("\"term\":{now},\"voted_for\":1")]);
+        node.line(&["leadership", &format!("\"term\":{now},\"leader\":1")]);
+        node.signal(Signal::TERM);
+        let ended = node.ended();
+        ended.succeeded();
+        assert!(ended.stdout.contains("\"event\":\"stopped\""), "{ended:?}");
+        assert_eq!(ended.stderr, "", "logging is off by default");
+    }
+}
+
+fn durable(data: &Path) -> Program {
+    let basics = [
+        "node",
+        "--id=1",
+        "--listen=127.0.0.1:0",
+        "--events",
+        "--data",
+    ];
+    Program::start(biglock(&basics).arg(data))
+}
+
+#[test]
+fn a_folder_belongs_to_one_process_at_a_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = durable(folder.path());
+    first.line(&["started"]);
+    let second = durable(folder.path()).ended();
+    second.failed_with(&["storage", folder.path().to_str().expect("a plain path")]);
+}
+
+#[test]
+fn status_asks_a_node_how_it_is() {
+    let (node, addr) = lonely(&["--cluster=9"]);
+    node.line(&["leadership", "\"leader\":1"]);
+
+    let page = run(&["status", &addr, "--cluster=9"]);
+    page.succeeded();
+    for words in [
+        "role",
+        "leader",
+        "node 1",
+        "voted for",
+        "threads",
+        "election",
+    ] {
+        assert!(page.stdout.contains(words), "{words:?} is not in {page:?}");
+    }
+
+    let json = run(&["status", &addr, "--cluster=9", "--json"]);
+    json.succeeded();
+    let report: Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!(report["status"]["leader"], 1);
+    assert_eq!(report["status"]["term"], 1);
+
+    // A node of another cluster does not answer.
+    let other = run(&["status", &addr, "--cluster=8", "--timeout-ms=200"]);
+    other.failed_with(&[&addr, "no answer", "cluster 8"]);
+
+    node.signal(Signal::INT);
+    node.ended().succeeded();
+    run(&["status", &addr, "--timeout-ms=200"]).failed_with(&[&addr]);
+}
+
+#[test]
+fn sigquit_tells_what_every_thread_waits_for_and_changes_nothing() {
+    let (node, addr) = lonely(&[]);
+    node.line(&["leadership", "\"leader\":1"]);
+    for _ in 0..2 {
+        node.signal(Signal::QUIT);
+        node.error_line(&["the node's threads"]);
+        node.error_line(&["election", "waits for the election deadline"]);
+        node.error_line(&["leader", "the next heartbeat"]);
+        node.error_line(&["status: node 1: leader in term 1"]);
+        node.error_line(&["datagrams"]);
+    }
+    run(&["status", &addr]).succeeded();
+    node.signal(Signal::TERM);
+    node.ended().succeeded();
+}
+
+#[test]
+fn a_node_can_end_with_its_standard_input() {
+    let (mut node, _) = lonely(&["--exit-with-stdin"]);
+    node.close_stdin();
+    node.ended().succeeded();
+}
+
+#[test]
+fn rust_log_switches_the_log_on() {
+    let basics = ["node", "--id=1", "--listen=127.0.0.1:0", "--memory"];
+    let node = Program::start(biglock(&basics).env("RUST_LOG", "biglock=info"));
+    node.error_line(&["INFO", "leader", "term=1"]);
+
+    let bad = Program::start(biglock(&basics).env("RUST_LOG", "biglock=loud")).ended();
+    bad.failed_with(&["RUST_LOG is \"biglock=loud\"", "write for example"]);
+}
+
+#[test]
+fn the_deadlock_detector_is_there_or_says_how_to_get_it() {
+    if cfg!(feature = "deadlock-detection") {
+        let (node, _) = lonely(&["--deadlock-detection"]);
+        node.line(&["leadership", "\"leader\":1"]);
+        node.signal(Signal::TERM);
+        let ended = node.ended();
+        ended.succeeded();
+        assert_eq!(ended.stderr, "", "there is no deadlock");
+    } else {
+        let basics = ["node", "--id=1", "--listen=127.0.0.1:0", "--memory"];
+        let ended = Program::start(biglock(&basics).arg("--deadlock-detection")).ended();
+        ended.failed_with(&["--features deadlock-detection"]);
+    }
+}
