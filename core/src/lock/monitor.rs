@@ -248,6 +248,8 @@ impl<S: Guarded> Monitor<S> {
         if let Some(observer) = &self.observer {
             observer.observe(thread, name, Step::Wants, None);
         }
+        // Declared first, so dropped last: if the section panics in leaving, what it made is dropped without the lock.
+        let result;
         let guard = self.state.lock();
         self.board.set(thread, token, Activity::Inside(name));
         let mut section = Section {
@@ -261,7 +263,7 @@ impl<S: Guarded> Monitor<S> {
             in_order: false,
         };
         section.observe(Step::Entered);
-        let result = body(&mut section);
+        result = body(&mut section);
         let broadcast = section.settle();
         section.observe(Step::Left(broadcast));
         section.in_order = true;
@@ -389,6 +391,7 @@ impl<S: Guarded> Drop for Section<'_, S> {
         if !self.in_order {
             self.guard.give_up(self.name);
             self.monitor.changed.notify_all();
+            self.monitor.board.clear(self.thread, self.token);
         }
     }
 }

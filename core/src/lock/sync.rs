@@ -192,9 +192,7 @@ mod imp {
         name: &str,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<JoinHandle> {
-        let thread = loom::thread::Builder::new()
-            .name(name.into())
-            .spawn(body)?;
+        let thread = loom::thread::Builder::new().name(name.into()).spawn(body)?;
         Ok(JoinHandle(thread))
     }
 

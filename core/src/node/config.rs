@@ -32,13 +32,14 @@ pub struct Config {
     pub members: BTreeSet<NodeId>,
     /// The shortest time without a leader after which a node campaigns. Default: 150 ms.
     pub election_timeout_min: Duration,
-    /// The longest. The wider the range, the rarer the split votes (paper, figure 16). Default: 300 ms.
+    /// The longest. The wider the range, the rarer the split votes (paper, figure 16); no range at all is for tests. Default: 300 ms.
     pub election_timeout_max: Duration,
-    /// How often a leader sends heartbeats; less than half of the shortest election timeout, so that one may be lost.
+    /// How often a leader sends heartbeats; at most half of the shortest election timeout, and a fifth is better: some will be lost.
     /// Default: 30 ms.
     pub heartbeat: Duration,
     /// Whether a candidate first asks whether it would be elected, so that a node that was cut off disturbs nobody when it comes
-    /// back (dissertation, 9.6). Costs one round more per election. Default: true.
+    /// back (dissertation, 9.6). Costs one round more per election. Use it together with `check_quorum`: voters refuse while they
+    /// hear a leader, even one that hears nobody. Default: true.
     pub pre_vote: bool,
     /// Whether a leader that hears no majority for the longest election timeout steps down (dissertation, 6.2). Default: true.
     pub check_quorum: bool,
@@ -84,7 +85,7 @@ impl Config {
         if self.heartbeat.is_zero() {
             return Err(ConfigError::NoHeartbeat);
         }
-        if self.heartbeat * 2 > min {
+        if self.heartbeat > min / 2 {
             let heartbeat = self.heartbeat;
             return Err(ConfigError::HeartbeatTooSlow { heartbeat, min });
         }

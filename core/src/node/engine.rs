@@ -110,6 +110,10 @@ impl Engine {
     /// Does, without the lock, what a section gave to do: tells the log, sends, writes; and brings the disk back, which may give more
     /// to do.
     fn carry_out(&self, outside: &mut Outside, mut work: Work) {
+        let guard = StopOnPanic {
+            engine: self,
+            thread: outside.thread(),
+        };
         loop {
             if let Some(news) = work.news {
                 self.tell(outside, news);
@@ -118,7 +122,7 @@ impl Engine {
                 self.transport.send(outside, &work.messages);
             }
             let Some((mut storage, write)) = work.write else {
-                return;
+                break;
             };
             let result = storage.write(outside, &Batch::new(write.hard_state));
             work = self.monitor.enter(outside, "finish a write", |section| {
@@ -126,6 +130,7 @@ impl Engine {
                 section.take_work()
             });
         }
+        std::mem::forget(guard);
     }
 
     /// One line in the log. It asks for the permission, because whoever reads the log may make it wait.
@@ -140,16 +145,17 @@ impl Engine {
 
     /// One consistent look.
     pub fn status(&self, outside: &mut Outside) -> Status {
-        self.monitor.enter(outside, "look at the status", |section| {
-            let mut status = Status::of(&section.raft, section.now());
-            if let Some(why) = section.stopped() {
-                status.leader = None;
-                status.no_leader = Some(NoLeader::Stopped {
-                    why: why.to_string(),
-                });
-            }
-            status
-        })
+        self.monitor
+            .enter(outside, "look at the status", |section| {
+                let mut status = Status::of(&section.raft, section.now());
+                if let Some(why) = section.stopped() {
+                    status.leader = None;
+                    status.no_leader = Some(NoLeader::Stopped {
+                        why: why.to_string(),
+                    });
+                }
+                status
+            })
     }
 
     /// Waits until `found` finds what it looks for in the leadership.
@@ -201,6 +207,22 @@ impl Engine {
     /// What each thread is doing.
     pub fn threads(&self) -> Vec<ThreadActivity> {
         self.monitor.threads()
+    }
+}
+
+/// Stops the node if storage or transport panic: the thread is lost, and perhaps the disk with it, and a node that goes on without
+/// them would look alive.
+struct StopOnPanic<'a> {
+    engine: &'a Engine,
+    thread: &'static str,
+}
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        // The one that unwinds is lent to whoever panicked; no lock is held here.
+        let mut outside = Outside::claim(self.thread);
+        let thread = self.thread;
+        self.engine.stop(&mut outside, Stopped::Panicked { thread });
     }
 }
 

@@ -81,9 +81,18 @@ pub enum Stopped {
     /// Its disk failed. It said nothing that it had not made durable. Mend the disk and start it again.
     #[error("the node stopped because a write failed: {0}")]
     Storage(StorageError),
+    /// Code that the node called without the lock panicked: its storage, its transport, or whoever reads its log. The message is on
+    /// standard error. Nobody can tell what was written or sent, so nothing is tried again.
+    #[error("the node stopped because thread {thread} panicked outside the lock")]
+    Panicked {
+        /// The thread.
+        thread: &'static str,
+    },
     /// An invariant broke, which is a bug in Biglock or in what it was given. It said nothing since. Please report it, with the
     /// message that the thread left on standard error.
-    #[error("the node stopped because an invariant broke while a thread held the lock to {section}")]
+    #[error(
+        "the node stopped because an invariant broke while a thread held the lock to {section}"
+    )]
     Broken {
         /// The section in which it broke.
         section: &'static str,

@@ -47,15 +47,18 @@ impl Node {
         let raft = Raft::new(at, settings, stored.hard_state, Log::new());
         let shared = Shared::new(raft, Box::new(storage), random.u64(..));
         let monitor = Monitor::with_clock(shared, config.clock);
-        Node::run(Engine::new(monitor, config.id, Arc::new(transport)))
+        Node::run(Arc::new(Engine::new(
+            monitor,
+            config.id,
+            Arc::new(transport),
+        )))
     }
 
     /// Starts the threads of an engine. [`Node::start`] does this for you; models build the engine themselves.
     ///
     /// # Errors
     /// If the transport can't start or the system gives no thread.
-    pub fn run(engine: Engine) -> Result<Node, StartError> {
-        let engine = Arc::new(engine);
+    pub fn run(engine: Arc<Engine>) -> Result<Node, StartError> {
         let mut node = Node {
             engine: engine.clone(),
             threads: Vec::new(),
@@ -97,7 +100,8 @@ impl Node {
     pub fn wait_for_leader(&self, timeout: Duration) -> Result<Leadership, WaitError> {
         let known = |leadership: Leadership| leadership.leader.is_some();
         let mut outside = Outside::caller();
-        self.engine.await_leadership(&mut outside, Some(timeout), known)
+        self.engine
+            .await_leadership(&mut outside, Some(timeout), known)
     }
 
     /// Waits until the leadership is no longer `seen`: until the term or its leader has changed. None that lasts is missed, because

@@ -146,18 +146,27 @@ impl Guarded for Shared {
             role: self.raft.role().kind(),
             leadership: self.leadership(),
             standing: self.raft.standing(),
-            oversleeps: self.raft.election_deadline().is_some_and(|by| by < self.alarm),
+            oversleeps: self
+                .raft
+                .election_deadline()
+                .is_some_and(|by| by < self.alarm),
             stopped: self.stopped.is_some(),
         }
     }
 
     fn check(&self, before: &Digest) -> Result<(), String> {
+        if let Some(Stopped::Broken { .. }) = self.stopped {
+            // It is known, and whoever comes now comes to hear it.
+            return Ok(());
+        }
         self.raft.check_transition(before.hard_state)?;
         if sync::CHECKED {
             self.raft.check_invariants()?;
             let pending = !self.raft.is_durable() && self.stopped.is_none();
             if pending && self.storage.is_some() {
-                return Err("there is something to write, and nobody took the disk to do it".into());
+                return Err(
+                    "there is something to write, and nobody took the disk to do it".into(),
+                );
             }
         }
         Ok(())

@@ -166,7 +166,10 @@ impl fmt::Display for NoLeader {
                 "stepped down because no majority answered, and campaigns in {campaigns_in:.0?} (dissertation, 6.2)"
             ),
             NoLeader::PreVotesMissing(votes) => {
-                write!(f, "asks whether it would be elected (dissertation, 9.6): {votes}")
+                write!(
+                    f,
+                    "asks whether it would be elected (dissertation, 9.6): {votes}"
+                )
             }
             NoLeader::VoteNotDurable => f.write_str("its own vote is not yet durable"),
             NoLeader::VotesMissing(votes) => write!(f, "asks for votes (5.2): {votes}"),

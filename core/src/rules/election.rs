@@ -65,6 +65,9 @@ impl Raft {
             tally: Tally::new([self.id()].into(), at.now + self.settings.heartbeat),
         };
         self.leader_heard = None;
+        // What an earlier attempt still has to say, nobody needs to hear.
+        self.outbox
+            .retain(|out| !matches!(out.message.body, Body::PreVote { .. }));
         self.ask_for_votes();
         Ballot {
             term: self.term(),
@@ -149,7 +152,12 @@ impl Raft {
         last: Position,
     ) {
         // Nothing changes here: above all not this node's own deadline (etcd#8243).
-        let answer = self.judge(term, last, self.hears_a_leader(at.now), Refusal::LeaderAlive);
+        let answer = self.judge(
+            term,
+            last,
+            self.hears_a_leader(at.now),
+            Refusal::LeaderAlive,
+        );
         self.send(from, Body::PreVoteReply { attempt, answer });
     }
 
@@ -163,7 +171,7 @@ impl Raft {
                 term,
                 voted_for: Some(from),
             });
-            self.follow(at, None);
+            self.follow(at, self.leader());
             self.reset_deadline(at);
         }
         self.send(from, Body::VoteReply { answer });
@@ -190,7 +198,10 @@ impl Raft {
     }
 
     pub(super) fn on_pre_vote_reply(&mut self, from: NodeId, attempt: u64, answer: Answer) {
-        if let Role::PreCandidate { attempt: mine, tally } = &mut self.role
+        if let Role::PreCandidate {
+            attempt: mine,
+            tally,
+        } = &mut self.role
             && *mine == attempt
         {
             tally.count(from, answer);
@@ -238,9 +249,7 @@ impl Raft {
                 let attempt = *attempt;
                 (Body::PreVote { attempt, last }, tally.silent(self.peers()))
             }
-            Role::Candidate { tally } => {
-                (Body::RequestVote { last }, tally.silent(self.peers()))
-            }
+            Role::Candidate { tally } => (Body::RequestVote { last }, tally.silent(self.peers())),
             Role::Follower { .. } | Role::Leader { .. } => return,
         };
         for peer in silent {
@@ -249,7 +258,9 @@ impl Raft {
     }
 
     fn ask_again_at(&self) -> Time {
-        self.role.tally().map_or(Time::NEVER, |tally| tally.ask_again)
+        self.role
+            .tally()
+            .map_or(Time::NEVER, |tally| tally.ask_again)
     }
 
     /// The attempt of the campaign that runs: `Some(None)` for a candidacy, which its term names; `None` without a campaign.

@@ -42,10 +42,6 @@ impl Raft {
         let me = self.id();
         let HardState { term, voted_for } = self.hard_state();
         let members = &self.settings.members;
-        require!(
-            voted_for.is_none_or(|id| members.contains(&id)),
-            "votes go to members"
-        );
         match &self.role {
             Role::Follower { leader, .. } => {
                 require!(*leader != Some(me), "a follower does not follow itself");
@@ -79,7 +75,10 @@ impl Raft {
                 "only members' votes count"
             );
             require!(
-                tally.granted.iter().all(|id| !tally.refused.contains_key(id)),
+                tally
+                    .granted
+                    .iter()
+                    .all(|id| !tally.refused.contains_key(id)),
                 "nobody both grants and refuses"
             );
         }

@@ -410,6 +410,10 @@ impl Raft {
             new.term > old.term || new.term == old.term && old.voted_for.is_none(),
             "terms never go back and a vote is given once: {old:?} cannot become {new:?}"
         );
+        if new.term > old.term {
+            // A new term voids what still waits to be said in an older one.
+            self.outbox.clear();
+        }
         self.hard_state = new;
         self.latest = WriteId(self.latest.0 + 1);
     }
@@ -433,10 +437,13 @@ impl Raft {
             term: self.term(),
             body,
         };
-        self.outbox.push_back(Outgoing {
-            relies_on: self.latest,
-            message,
-        });
+        // While the disk is stuck the same is not queued twice, so the queue is bounded.
+        if self.outbox.iter().all(|out| out.message != message) {
+            self.outbox.push_back(Outgoing {
+                relies_on: self.latest,
+                message,
+            });
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Nodes of one process, over channels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,8 +17,15 @@ pub struct LocalNetwork {
 
 #[derive(Default)]
 struct Wires {
-    ends: BTreeMap<NodeId, Sender<Option<Message>>>,
-    cut: BTreeMap<NodeId, ()>,
+    ends: BTreeMap<NodeId, End>,
+    cut: BTreeSet<NodeId>,
+    /// How many transports have started: tells a node from the one that took its place.
+    started: u64,
+}
+
+struct End {
+    number: u64,
+    wire: Sender<Option<Message>>,
 }
 
 impl LocalNetwork {
@@ -38,7 +45,7 @@ impl LocalNetwork {
 
     /// Cuts a node off: whatever it sends or should receive is lost until it is [mended](LocalNetwork::mend).
     pub fn cut(&self, id: u64) {
-        self.wires(|wires| wires.cut.insert(NodeId(id), ()));
+        self.wires(|wires| wires.cut.insert(NodeId(id)));
     }
 
     /// Connects a node again.
@@ -55,7 +62,13 @@ impl LocalNetwork {
 pub struct LocalTransport {
     id: NodeId,
     network: LocalNetwork,
-    receiver: Mutex<Option<JoinHandle>>,
+    receiver: Mutex<Option<Receiving>>,
+}
+
+struct Receiving {
+    thread: JoinHandle,
+    number: u64,
+    wire: Sender<Option<Message>>,
 }
 
 impl LocalTransport {
@@ -69,32 +82,61 @@ impl LocalTransport {
 
 impl Transport for LocalTransport {
     fn start(&self, inbox: Inbox) -> Result<(), TransportError> {
-        let (sender, messages) = channel();
+        let (wire, messages) = channel();
         let thread = spawn("receiver", move || Self::receive(&messages, &inbox))
             .map_err(|e| TransportError::new("the system gave no thread", Some(e)))?;
-        *self.receiver.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        self.network.wires(|wires| wires.ends.insert(self.id, sender));
+        let number = self.network.wires(|wires| {
+            wires.started += 1;
+            let (number, wire) = (wires.started, wire.clone());
+            wires.ends.insert(self.id, End { number, wire });
+            number
+        });
+        *self.receiver.lock().unwrap_or_else(PoisonError::into_inner) = Some(Receiving {
+            thread,
+            number,
+            wire,
+        });
         Ok(())
     }
 
     fn send(&self, _: &Outside, messages: &[Message]) {
         self.network.wires(|wires| {
             for message in messages {
-                let cut = wires.cut.contains_key(&self.id) || wires.cut.contains_key(&message.to);
+                let cut = wires.cut.contains(&self.id) || wires.cut.contains(&message.to);
                 if let Some(end) = wires.ends.get(&message.to).filter(|_| !cut) {
                     // A node that has stopped hears nothing.
-                    let _ = end.send(Some(message.clone()));
+                    let _ = end.wire.send(Some(message.clone()));
                 }
             }
         });
     }
 
     fn stop(&self, _: &Outside) {
-        let thread = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(end) = self.network.wires(|wires| wires.ends.remove(&self.id)) {
-            let _ = end.send(None);
-        }
-        if let Some(thread) = thread.filter(|thread| !thread.is_current()) {
+        let receiver = self
+            .receiver
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(Receiving {
+            thread,
+            number,
+            wire,
+        }) = receiver
+        else {
+            return;
+        };
+        self.network.wires(|wires| {
+            // Not the end of a node that has taken this one's place.
+            if wires
+                .ends
+                .get(&self.id)
+                .is_some_and(|end| end.number == number)
+            {
+                wires.ends.remove(&self.id);
+            }
+        });
+        let _ = wire.send(None);
+        if !thread.is_current() {
             thread.join();
         }
     }
