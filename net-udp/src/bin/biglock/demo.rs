@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use biglock::Config;
 
-use crate::signals::{self, Signal};
+use crate::signals;
 use crate::tuning::Tuning;
 use rounds::{Demo, Interrupted};
 use screen::Screen;
@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// How long to leave the cluster in peace between rounds, at least
-    #[arg(long, value_name = "MS", default_value_t = 200)]
+    #[arg(long, value_name = "MS", default_value_t = 500)]
     pause_ms: u64,
     /// Write the failovers, their summary and what was checked to this file, as JSON
     #[arg(long, value_name = "PATH")]
@@ -67,28 +67,25 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let result = demo.run();
     // Whatever happened: first nobody is left, then it is told.
     let (mut screen, failovers, record) = demo.end();
-    let ended_by = result.as_ref().err();
-    let summary = Summary::new(args, seed, &config, failovers, &record, ended_by);
-    screen.end(&summary)?;
+    let summary = Summary::new(
+        args,
+        seed,
+        &config,
+        failovers,
+        &record,
+        result.as_ref().err(),
+    );
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&summary)?;
         fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     }
-    match result {
-        Ok(()) => {
-            screen.verdict(&summary)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => match error.downcast::<Interrupted>() {
-            Ok(Interrupted(Signal::Stop(number))) => {
-                screen.verdict(&summary)?;
-                // The shells' convention.
-                Ok(ExitCode::from(
-                    128_u8.saturating_add(u8::try_from(number).unwrap_or(0)),
-                ))
-            }
-            Ok(other) => Err(other.into()),
-            Err(error) => Err(error),
-        },
-    }
+    // If nobody reads any more, an error is still the one that ended the demo.
+    let shown = screen.end(&summary);
+    let status = match result.map_err(|error| error.downcast::<Interrupted>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Ok(interrupted)) => interrupted.exit_code(),
+        Err(Err(error)) => return Err(error),
+    };
+    shown.and_then(|()| screen.verdict(&summary))?;
+    Ok(status)
 }

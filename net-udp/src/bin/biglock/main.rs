@@ -35,6 +35,11 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
     };
     result.unwrap_or_else(|error| {
+        let is_closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        if error.downcast_ref().is_some_and(is_closed) {
+            // Whoever read our output has read enough.
+            return ExitCode::FAILURE;
+        }
         // Nobody may be left to read it, which is no reason to panic.
         let _ = writeln!(io::stderr(), "biglock: {error:#}");
         ExitCode::FAILURE

@@ -1,5 +1,6 @@
 //! The supervisor: starts the cluster, kills its leaders, waits, and measures.
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -30,7 +31,18 @@ const REDRAW: Duration = Duration::from_millis(100);
 /// Somebody asked for the end.
 #[derive(Debug, Error)]
 #[error("stopped by {}", .0.name())]
-pub struct Interrupted(pub Signal);
+pub struct Interrupted(Signal);
+
+impl Interrupted {
+    /// By the shells' convention.
+    pub fn exit_code(&self) -> ExitCode {
+        let number = match self.0 {
+            Signal::Stop(number) => u8::try_from(number).unwrap_or(0),
+            Signal::Inspect => 0,
+        };
+        ExitCode::from(128 + number)
+    }
+}
 
 /// A node ended, and not by us.
 #[derive(Debug, Error)]
@@ -272,7 +284,11 @@ impl<'a> Demo<'a> {
             }
             recv(signals) -> signal => match signal.context("nobody listens for signals")? {
                 Signal::Inspect => self.cluster.inspect(),
-                stop => return Err(Interrupted(stop).into()),
+                stop => {
+                    let text = format!("{}: kills its nodes and removes their stores", stop.name());
+                    self.screen.note(now(), "demo", &text)?;
+                    return Err(Interrupted(stop).into());
+                }
             },
             default(patience) => {}
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use biglock::Config;
 use console::{Style, Term, style};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Args;
 use super::picture::{Picture, Seen, State};
@@ -19,7 +19,7 @@ pub struct Screen {
     start: Instant,
     width: usize,
     /// The lower part; nothing if nobody would see it move.
-    panel: Option<Panel>,
+    panel: Option<ProgressBar>,
 }
 
 /// How far the demo is.
@@ -31,14 +31,11 @@ pub struct Progress<'a> {
 }
 
 /// How often a second the panel may be drawn: events come in bursts.
-const FRAMES: u8 = 60;
+const FRAMES: u8 = 30;
 
-struct Panel {
-    lines: MultiProgress,
-    header: Vec<ProgressBar>,
-    nodes: Vec<ProgressBar>,
-    rounds: ProgressBar,
-}
+/// Above the rounds a line per node, all in one message: so that they are drawn together.
+const PANEL: &str = "\n    node    role      term  leader  vote on disk       process\n{msg}\n  \
+                     round {pos} of {len} {bar:24.green} {elapsed}  {prefix}";
 
 impl Screen {
     /// Shows what is going to happen.
@@ -66,7 +63,10 @@ impl Screen {
             if config.pre_vote { "on" } else { "off" },
         ))?;
         if terminal.is_term() {
-            screen.panel = Some(Panel::new(args));
+            let target = ProgressDrawTarget::stdout_with_hz(FRAMES);
+            let panel = ProgressBar::with_draw_target(Some(u64::from(args.rounds)), target);
+            let style = ProgressStyle::with_template(PANEL).expect("a valid template");
+            screen.panel = Some(panel.with_style(style));
         }
         Ok(screen)
     }
@@ -113,23 +113,18 @@ impl Screen {
     /// How every node is now.
     pub fn draw(&mut self, picture: &Picture, progress: &Progress<'_>) {
         let Some(panel) = &self.panel else { return };
-        for ((_, seen), bar) in picture.nodes().zip(&panel.nodes) {
-            bar.set_message(row_of(seen));
-        }
-        panel.rounds.set_position(progress.done as u64);
         if let Some(Failover { ms, .. }) = progress.last {
-            panel
-                .rounds
-                .set_message(format!("last failover {ms:.1} ms"));
+            panel.set_prefix(format!("last failover {ms:.1} ms"));
         }
-        panel.header.iter().for_each(ProgressBar::tick);
-        panel.rounds.tick();
+        panel.set_position(progress.done as u64);
+        let rows: Vec<String> = picture.nodes().map(|(_, seen)| row_of(seen)).collect();
+        panel.set_message(rows.join("\n"));
     }
 
     /// The end: the table, the histogram, and what was checked.
     pub fn end(&mut self, summary: &Summary) -> io::Result<()> {
         if let Some(panel) = self.panel.take() {
-            panel.lines.clear()?;
+            panel.finish_and_clear();
         }
         let Some(statistics) = summary.statistics() else {
             return self.line("\nNo leader was killed, so there is nothing to tell.");
@@ -148,7 +143,7 @@ impl Screen {
         Ok(())
     }
 
-    /// What was checked and found to hold.
+    /// What was checked. Only if nothing was broken.
     pub fn verdict(&mut self, summary: &Summary) -> io::Result<()> {
         self.line("")?;
         summary
@@ -160,12 +155,15 @@ impl Screen {
     fn row(&mut self, at: Instant, who: &str, text: &str, look: &Style) -> io::Result<()> {
         let time = at.saturating_duration_since(self.start);
         let time = style(format!("{:>8.3} s", Duration::as_secs_f64(&time))).dim();
-        self.line(&format!("{time}  {who:<9}{}", look.apply_to(text)))
+        self.line(&format!("{time}  {who:<10}{}", look.apply_to(text)))
     }
 
     fn line(&mut self, text: &str) -> io::Result<()> {
         match &self.panel {
-            Some(panel) => panel.lines.println(text),
+            Some(panel) => {
+                panel.println(text);
+                Ok(())
+            }
             None => writeln!(io::stdout(), "{text}"),
         }
     }
@@ -213,33 +211,6 @@ fn tell(node: u64, line: &Line, before: Option<&Seen>) -> Option<(String, Style)
         Line::Started { .. } => return None,
         Line::Stopped { ref why, .. } => (format!("ends: {why}"), quiet),
     })
-}
-
-impl Panel {
-    fn new(args: &Args) -> Panel {
-        let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stdout_with_hz(FRAMES));
-        let text = ProgressStyle::with_template("{wide_msg}").expect("a valid template");
-        let add = |message: String| {
-            let bar = ProgressBar::no_length().with_style(text.clone());
-            let bar = lines.add(bar);
-            bar.set_message(message);
-            bar
-        };
-        let titles = "    node    role      term  leader  vote on disk       process";
-        let header = vec![add(String::new()), add(style(titles).dim().to_string())];
-        let nodes = (1..=args.nodes)
-            .map(|id| add(format!("    node {id}")))
-            .collect();
-        let bar = "  round {pos} of {len} {bar:24.green} {elapsed}  {wide_msg}";
-        let bar = ProgressStyle::with_template(bar).expect("a valid template");
-        let rounds = lines.add(ProgressBar::new(u64::from(args.rounds)).with_style(bar));
-        Panel {
-            lines,
-            header,
-            nodes,
-            rounds,
-        }
-    }
 }
 
 /// A node's line in the panel.
