@@ -1,0 +1,440 @@
+//! A small cluster of pure [`Raft`] values in virtual time: no thread, no lock, no socket, and every message in the test's hand.
+
+#![allow(
+    dead_code,
+    reason = "each test file is a crate of its own and uses its part"
+)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use biglock::rules::{
+    Answer, At, Ballot, Body, Entry, Log, Position, Raft, RoleKind, Settings, Write,
+};
+use biglock::{HardState, Message, NodeId, Term, Time};
+
+/// The timeouts of every test: elections after 100 to 200 ms, heartbeats every 20 ms.
+pub const MIN: Duration = Duration::from_millis(100);
+pub const MAX: Duration = Duration::from_millis(200);
+pub const HEARTBEAT: Duration = Duration::from_millis(20);
+
+/// One server: the rules, the disk under them, and what its threads would remember between two sections.
+pub struct Server {
+    pub raft: Raft,
+    /// What a crash leaves.
+    pub disk: HardState,
+    /// The write that is under way.
+    pub writing: Option<Write>,
+    /// The campaign that is under way.
+    pub ballot: Option<Ballot>,
+    random: fastrand::Rng,
+}
+
+impl Server {
+    pub fn new(settings: Settings, now: Time, disk: HardState, log: Log) -> Server {
+        let mut random = fastrand::Rng::with_seed(settings.id.0);
+        let at = At {
+            now,
+            random: random.u64(..),
+        };
+        Server {
+            raft: Raft::new(at, settings, disk, log),
+            disk,
+            writing: None,
+            ballot: None,
+            random,
+        }
+    }
+
+    /// The input of a step at this moment.
+    pub fn at(&mut self, now: Time) -> At {
+        At {
+            now,
+            random: self.random.u64(..),
+        }
+    }
+
+    pub fn seed(&mut self, seed: u64) {
+        self.random = fastrand::Rng::with_seed(seed);
+    }
+
+    pub fn receive(&mut self, now: Time, message: Message) {
+        let at = self.at(now);
+        self.raft.receive(at, message);
+    }
+
+    /// Campaigns, whatever the deadline says. Not if it leads.
+    pub fn campaign(&mut self, now: Time) {
+        let at = self.at(now);
+        self.ballot = Some(self.raft.campaign(at));
+    }
+
+    /// What the election thread does when it wakes.
+    pub fn count_votes(&mut self, now: Time) {
+        let at = self.at(now);
+        if let Some(ballot) = self.ballot.take() {
+            self.ballot = self.raft.count_votes(at, ballot);
+        }
+    }
+
+    pub fn heartbeat(&mut self, now: Time) {
+        let at = self.at(now);
+        self.raft.heartbeat(at);
+    }
+
+    /// The disk begins to write, if there is something to write and it is free.
+    pub fn begin_write(&mut self) {
+        if self.writing.is_none() {
+            self.writing = self.raft.take_write();
+        }
+    }
+
+    /// The disk has written.
+    pub fn finish_write(&mut self) {
+        if let Some(write) = self.writing.take() {
+            self.disk = write.hard_state;
+            self.raft.written(write.id);
+        }
+    }
+
+    /// A disk that needs no time.
+    pub fn sync(&mut self) {
+        while !self.raft.is_durable() {
+            self.begin_write();
+            self.finish_write();
+        }
+    }
+}
+
+/// Servers 1 to n and the wire between them. Disks need no time unless one is [stuck](Cluster::stuck), the time stands still unless it
+/// is moved, and a message stays on the wire until it is delivered or lost.
+pub struct Cluster {
+    pub now: Time,
+    /// What is under way, in the order in which it left.
+    pub wire: Vec<Message>,
+    /// All that ever left.
+    pub said: Vec<Message>,
+    /// Whose disk writes nothing until it is released.
+    pub stuck: Option<u64>,
+    /// Whose messages, from it and to it, are lost by [`run`](Cluster::run).
+    pub cut: Vec<u64>,
+    servers: BTreeMap<u64, Server>,
+}
+
+impl Cluster {
+    /// `n` servers as in the paper: without pre-vote and check-quorum.
+    pub fn of(n: u64) -> Cluster {
+        Cluster::with(n, |_| {})
+    }
+
+    /// The same, with other settings.
+    pub fn with(n: u64, change: impl Fn(&mut Settings)) -> Cluster {
+        Cluster::with_logs(n, change, |_| Vec::new())
+    }
+
+    /// The same, with logs whose entries have these terms. Every server starts in the latest term of its log.
+    pub fn with_logs(
+        n: u64,
+        change: impl Fn(&mut Settings),
+        terms: impl Fn(u64) -> Vec<u64>,
+    ) -> Cluster {
+        let start = |id| {
+            let mut settings = settings(id, n);
+            change(&mut settings);
+            let log = log(&terms(id));
+            let disk = HardState {
+                term: log.last().term,
+                voted_for: None,
+            };
+            (id, Server::new(settings, Time::ZERO, disk, log))
+        };
+        Cluster {
+            now: Time::ZERO,
+            wire: Vec::new(),
+            said: Vec::new(),
+            stuck: None,
+            cut: Vec::new(),
+            servers: (1..=n).map(start).collect(),
+        }
+    }
+
+    pub fn raft(&self, id: u64) -> &Raft {
+        &self.servers[&id].raft
+    }
+
+    pub fn disk(&self, id: u64) -> HardState {
+        self.servers[&id].disk
+    }
+
+    pub fn term(&self, id: u64) -> u64 {
+        self.raft(id).term().0
+    }
+
+    pub fn role(&self, id: u64) -> RoleKind {
+        self.raft(id).role().kind()
+    }
+
+    pub fn vote(&self, id: u64) -> Option<u64> {
+        self.raft(id).hard_state().voted_for.map(|id| id.0)
+    }
+
+    pub fn leader(&self, id: u64) -> Option<u64> {
+        self.raft(id).leader().map(|id| id.0)
+    }
+
+    pub fn ids(&self) -> Vec<u64> {
+        self.servers.keys().copied().collect()
+    }
+
+    pub fn leaders(&self) -> Vec<u64> {
+        let leads = |id: &u64| self.role(*id) == RoleKind::Leader;
+        self.ids().into_iter().filter(leads).collect()
+    }
+
+    /// When this server campaigns.
+    pub fn deadline(&self, id: u64) -> Time {
+        self.raft(id).election_deadline().unwrap_or(Time::NEVER)
+    }
+
+    /// Lets time pass; nobody acts.
+    pub fn pass(&mut self, by: Duration) {
+        self.now = self.now + by;
+    }
+
+    /// This server's election timeout passes.
+    pub fn time_out(&mut self, id: u64) {
+        self.now = self.now.max(self.deadline(id));
+        self.step(id, Server::campaign);
+    }
+
+    /// This server's heartbeats are due.
+    pub fn heartbeat(&mut self, id: u64) {
+        self.now = self
+            .now
+            .max(self.raft(id).heartbeat_due().unwrap_or(self.now));
+        self.step(id, Server::heartbeat);
+    }
+
+    /// Whoever waits for votes looks again at what it has.
+    pub fn look_again(&mut self, id: u64) {
+        self.step(id, Server::count_votes);
+    }
+
+    /// A stuck disk goes on.
+    pub fn release(&mut self, id: u64) {
+        self.stuck = None;
+        self.step(id, |_, _| {});
+    }
+
+    /// This server crashes and starts again with what its disk has. What it sent is still on the wire.
+    pub fn restart(&mut self, id: u64) {
+        let old = &self.servers[&id];
+        let (settings, log) = (old.raft.settings().clone(), old.raft.log().clone());
+        let new = Server::new(settings, self.now, old.disk, log);
+        self.servers.insert(id, new);
+    }
+
+    /// Server `to` gets this message now, wherever it came from; returns what it says to that.
+    pub fn tell(&mut self, to: u64, from: u64, term: u64, body: Body) -> Vec<Message> {
+        let message = message(from, to, term, body);
+        let before = self.said.len();
+        self.step(to, |server, now| server.receive(now, message));
+        self.said[before..].to_vec()
+    }
+
+    /// Delivers the oldest message on the wire between these two.
+    pub fn deliver(&mut self, from: u64, to: u64) {
+        let between = |m: &Message| (m.from, m.to) == (NodeId(from), NodeId(to));
+        let at = self.wire.iter().position(between);
+        let message = self.wire.remove(at.expect("a message is on the wire"));
+        self.step(to, |server, now| server.receive(now, message));
+    }
+
+    /// Delivers what is on the wire, and what comes of it, until nothing is left.
+    pub fn deliver_all(&mut self) {
+        while !self.wire.is_empty() {
+            let message = self.wire.remove(0);
+            self.step(message.to.0, |server, now| server.receive(now, message));
+        }
+    }
+
+    /// Loses whatever on the wire fits.
+    pub fn lose(&mut self, fits: impl Fn(&Message) -> bool) {
+        self.wire.retain(|message| !fits(message));
+    }
+
+    /// Delivers all, but whatever comes from or goes to one of these is lost.
+    pub fn deliver_without(&mut self, cut: &[u64]) {
+        while !self.wire.is_empty() {
+            let message = self.wire.remove(0);
+            if !cut.contains(&message.from.0) && !cut.contains(&message.to.0) {
+                self.step(message.to.0, |server, now| server.receive(now, message));
+            }
+        }
+    }
+
+    /// Makes this server the leader, with the help of everyone.
+    pub fn elect(&mut self, id: u64) {
+        self.time_out(id);
+        self.deliver_all();
+        assert_eq!(self.role(id), RoleKind::Leader, "server {id} is elected");
+    }
+
+    /// Lets everything happen in time, with messages that need `delay`, until `end`. The servers in `down` do nothing.
+    pub fn run(&mut self, delay: Duration, end: Time, down: &[u64]) {
+        let mut wire: Vec<(Time, Message)> = Vec::new();
+        loop {
+            let cut = self.cut.clone();
+            self.lose(|m| cut.contains(&m.from.0) || cut.contains(&m.to.0));
+            let sent = std::mem::take(&mut self.wire);
+            wire.extend(sent.into_iter().map(|message| (self.now + delay, message)));
+            let up = |id: &u64| !down.contains(id);
+            let next = wire.iter().map(|(at, _)| *at).min().unwrap_or(Time::NEVER);
+            let timer = |id: u64| self.servers[&id].timer();
+            let timers = self.ids().into_iter().filter(up).map(timer);
+            let next = timers.min().unwrap_or(Time::NEVER).min(next).max(self.now);
+            if next > end {
+                self.wire = wire.into_iter().map(|(_, message)| message).collect();
+                self.now = end;
+                return;
+            }
+            self.now = next;
+            let (due, later) = wire.into_iter().partition(|(at, _)| *at <= next);
+            wire = later;
+            for (_, message) in due {
+                if up(&message.to.0) {
+                    self.step(message.to.0, |server, now| server.receive(now, message));
+                }
+            }
+            for id in self.ids().into_iter().filter(up) {
+                if self.servers[&id].timer() <= next {
+                    self.step(id, Server::timer_fires);
+                }
+            }
+        }
+    }
+
+    /// One section of one server, and what its threads do then: write, send, and count the votes if they are decided.
+    fn step(&mut self, id: u64, section: impl FnOnce(&mut Server, Time)) {
+        let server = self.servers.get_mut(&id).expect("the server exists");
+        let before = server.raft.hard_state();
+        section(server, self.now);
+        loop {
+            let told = server.raft.check_transition(before);
+            told.and(server.raft.check_invariants())
+                .expect("the invariants hold");
+            if self.stuck == Some(id) {
+                server.begin_write();
+            } else {
+                server.finish_write();
+                server.sync();
+            }
+            let messages = server.raft.take_messages();
+            self.said.extend(messages.iter().cloned());
+            self.wire.extend(messages);
+            if server.ballot.is_none() || server.raft.standing().is_none() {
+                return;
+            }
+            server.count_votes(self.now);
+        }
+    }
+}
+
+impl Server {
+    /// When something happens here by itself.
+    fn timer(&self) -> Time {
+        let election = match &self.ballot {
+            Some(ballot) if self.raft.verdict(ballot, Time::ZERO).is_none() => {
+                self.raft.look_again()
+            }
+            _ => self.raft.election_deadline().unwrap_or(Time::NEVER),
+        };
+        election.min(self.raft.heartbeat_due().unwrap_or(Time::NEVER))
+    }
+
+    fn timer_fires(&mut self, now: Time) {
+        if self.raft.heartbeat_due().is_some_and(|due| due <= now) {
+            return self.heartbeat(now);
+        }
+        self.count_votes(now);
+        if self.ballot.is_none() && self.raft.election_deadline().is_some_and(|by| by <= now) {
+            self.campaign(now);
+        }
+    }
+}
+
+pub fn settings(id: u64, n: u64) -> Settings {
+    Settings {
+        id: NodeId(id),
+        members: (1..=n).map(NodeId).collect(),
+        election_timeout_min: MIN,
+        election_timeout_max: MAX,
+        heartbeat: HEARTBEAT,
+        pre_vote: false,
+        check_quorum: false,
+    }
+}
+
+/// A log whose entries have these terms.
+pub fn log(terms: &[u64]) -> Log {
+    let entry = |&term: &u64| Entry {
+        term: Term(term),
+        command: Vec::new(),
+    };
+    terms.iter().map(entry).collect()
+}
+
+/// The end of such a log.
+pub fn last(terms: &[u64]) -> Position {
+    log(terms).last()
+}
+
+pub fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
+    Message {
+        from: NodeId(from),
+        to: NodeId(to),
+        term: Term(term),
+        body,
+    }
+}
+
+/// RequestVote of a candidate whose log is empty.
+pub fn request_vote() -> Body {
+    Body::RequestVote {
+        last: Position::default(),
+    }
+}
+
+/// AppendEntries of a leader whose log is empty.
+pub fn heartbeat() -> Body {
+    Body::AppendEntries {
+        prev: Position::default(),
+        commit: 0,
+    }
+}
+
+pub fn pre_vote(attempt: u64) -> Body {
+    Body::PreVote {
+        attempt,
+        last: Position::default(),
+    }
+}
+
+pub fn granted() -> Body {
+    Body::VoteReply {
+        answer: Answer::Granted,
+    }
+}
+
+/// Whether this is a yes, to a vote or a pre-vote.
+pub fn grants(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::VoteReply {
+            answer: Answer::Granted
+        } | Body::PreVoteReply {
+            answer: Answer::Granted,
+            ..
+        }
+    )
+}

@@ -1,0 +1,17 @@
+//! What the extended Raft paper (Ongaro and Ousterhout, 2014) and the dissertation (Ongaro, 2014) say about elections: one test per
+//! sentence. A test's comment quotes the sentence, its name says it again, and its body runs it on the pure rules in virtual time.
+
+mod common;
+
+#[path = "paper/dissertation.rs"]
+mod dissertation;
+#[path = "paper/figure_2.rs"]
+mod figure_2;
+#[path = "paper/terms.rs"]
+mod section_5_1_terms;
+#[path = "paper/elections.rs"]
+mod section_5_2_elections;
+#[path = "paper/restriction.rs"]
+mod section_5_4_1_restriction;
+#[path = "paper/timing.rs"]
+mod section_5_5_and_5_6_crashes_and_timing;
