@@ -74,20 +74,19 @@ mod imp {
         Ok(JoinHandle(thread))
     }
 
-    /// Cycles of threads that wait for each other's locks, each as the text of its threads' backtraces. Empty if there is none.
+    /// Cycles of threads that wait for each other's locks, each as the text of its threads' backtraces. Empty if there is none. Each
+    /// is told once, and its threads stay stuck.
     #[cfg(feature = "deadlock-detection")]
     pub fn find_deadlocks() -> Vec<String> {
-        let name = |thread: &parking_lot::deadlock::DeadlockedThread| {
-            format!(
-                "thread {} waits for a lock at\n{:?}",
-                thread.thread_id(),
-                thread.backtrace()
-            )
-        };
-        parking_lot::deadlock::check_deadlock()
-            .iter()
-            .map(|cycle| cycle.iter().map(name).collect::<Vec<_>>().join("\n"))
-            .collect()
+        let cycles = parking_lot::deadlock::check_deadlock();
+        let texts = cycles.iter().map(|cycle| {
+            let threads = cycle.iter().map(|thread| {
+                let (id, backtrace) = (thread.thread_id(), thread.backtrace());
+                format!("{id:?} waits for a lock at\n{backtrace:?}")
+            });
+            threads.collect::<Vec<_>>().join("\n")
+        });
+        texts.collect()
     }
 
     /// What each thread is doing, for [`crate::Node::threads`]. It has a lock of its own, so that it can be read when the big one
@@ -126,6 +125,9 @@ mod imp {
     use loom::sync as checked;
 
     pub use super::board::{Activity, ThreadActivity};
+
+    /// Loom's own default is 32 kB, which an assertion that formats a message overflows. It counts words, not bytes.
+    const STACK_WORDS: usize = 0x8000;
 
     pub(crate) struct Mutex<T>(checked::Mutex<T>);
 
@@ -192,7 +194,10 @@ mod imp {
         name: &str,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<JoinHandle> {
-        let thread = loom::thread::Builder::new().name(name.into()).spawn(body)?;
+        let thread = loom::thread::Builder::new()
+            .name(name.into())
+            .stack_size(STACK_WORDS)
+            .spawn(body)?;
         Ok(JoinHandle(thread))
     }
 
