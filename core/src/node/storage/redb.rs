@@ -44,7 +44,7 @@ const CACHE: usize = 1 << 20;
 /// # }
 /// ```
 ///
-/// A write is one transaction of one record, and costs one `fdatasync`. After an error every further write fails too; opening the
+/// A write is one transaction of one record: five or six pages, and one `fdatasync`. After an error every further write fails too; opening the
 /// folder again reads what reached the disk.
 ///
 /// **The folder is the node's memory.** A node that comes back without it, or with an old copy, may vote twice in a term; let it
