@@ -101,21 +101,31 @@ impl UdpTransport {
     /// If the address is taken or not of this machine, or the system does not take the buffers' sizes.
     pub fn bind(config: UdpConfig) -> Result<UdpTransport, TransportError> {
         let listen = config.listen;
-        let failed =
-            |what: String| move |e: io::Error| TransportError::new(format!("{what}: {e}"), Some(e));
+        let failed = |what: String| move |e: io::Error| TransportError::new(what, Some(e));
         let socket = UdpSocket::bind(listen).map_err(failed(format!(
             "can't listen on {listen} (is another node using it, and is it an address of this machine?)"
         )))?;
         let local = socket
             .local_addr()
-            .map_err(failed(format!("{listen} has no name")))?;
+            .map_err(failed(format!("can't tell the port of {listen}")))?;
+        let sizes = SockRef::from(&socket);
         if let Some(bytes) = config.receive_buffer {
-            SockRef::from(&socket)
+            sizes
                 .set_recv_buffer_size(bytes)
                 .map_err(failed(format!("can't receive into {bytes} bytes")))?;
+            // Linux takes any size, and gives at most what its administrator allows.
+            if let Ok(got) = sizes.recv_buffer_size()
+                && got < bytes
+            {
+                tracing::warn!(
+                    asked = bytes,
+                    got,
+                    "the receive buffer is smaller than asked for; raise net.core.rmem_max"
+                );
+            }
         }
         if let Some(bytes) = config.send_buffer {
-            SockRef::from(&socket)
+            sizes
                 .set_send_buffer_size(bytes)
                 .map_err(failed(format!("can't send from {bytes} bytes")))?;
         }
@@ -300,6 +310,26 @@ mod tests {
                 woken.expect("the receiver did not wake");
             });
         }
+    }
+
+    /// On Linux a socket whose receiving half is closed fails again and again; `stop` must get through the pauses in between.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_socket_that_fails_is_counted_and_stops() {
+        let listen = (Ipv4Addr::LOCALHOST, 0).into();
+        let transport = UdpTransport::bind(UdpConfig::new(NodeId(1), 1, listen)).unwrap();
+        let link = transport.link.clone();
+        let mut config = biglock::Config::new(1, [1, 2]);
+        config.clock = biglock::Clock::manual();
+        let storage = biglock::MemoryStorage::new();
+        let node = biglock::Node::start(config, storage, transport).unwrap();
+        link.close();
+        while link.counts.snapshot().receive_errors < 4 {
+            thread::yield_now();
+        }
+        node.shutdown().unwrap();
+        let counters = link.counts.snapshot();
+        assert_eq!(counters.dropped() + counters.delivered, 0, "{counters}");
     }
 
     #[test]
