@@ -1,7 +1,11 @@
 //! One node as a process, and `biglock status`.
 
+use std::net::UdpSocket;
 use std::path::Path;
 
+use biglock::rules::{Body, Position};
+use biglock::{Message, NodeId, Term};
+use biglock_udp::codec;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -123,6 +127,38 @@ fn a_node_can_end_with_its_standard_input() {
     let (mut node, _) = lonely(&["--exit-with-stdin"]);
     node.close_stdin();
     node.ended().succeeded();
+}
+
+#[test]
+fn a_node_that_must_stop_says_why_and_fails() {
+    let peers = "--peers=2=127.0.0.1:1,3=127.0.0.1:1";
+    let (node, addr) = lonely(&["--cluster=5", peers]);
+    // What no correct cluster does: two nodes lead one term. Whoever sees it must not go on.
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    for leader in [2, 3] {
+        let message = Message {
+            from: NodeId(leader),
+            to: NodeId(1),
+            term: Term(9),
+            body: Body::AppendEntries {
+                prev: Position::default(),
+                commit: 0,
+            },
+        };
+        let mut buffer = [0; codec::MAX_DATAGRAM];
+        let datagram = codec::encode_message(&mut buffer, 5, &message).expect("it fits");
+        socket.send_to(datagram, &addr).expect("it is sent");
+    }
+    let ended = node.ended();
+    ended.failed_with(&[
+        "two leaders in term 9",
+        "biglock: node 1: the node stopped because an invariant broke",
+    ]);
+    let last = ended.stdout.lines().last().unwrap_or_default();
+    assert!(
+        last.contains("\"event\":\"stopped\"") && last.contains("invariant"),
+        "{last}"
+    );
 }
 
 #[test]
