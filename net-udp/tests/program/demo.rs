@@ -1,7 +1,9 @@
 //! `biglock demo`, and what it leaves behind.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -132,6 +134,33 @@ fn a_node_that_dies_by_itself_ends_the_demo() {
     demo.ended()
         .failed_with(&["node 2 ended by itself", "signal: 9"]);
     all_gone(&pids);
+    assert!(is_empty(folder.path()));
+}
+
+#[test]
+fn a_node_whose_address_is_taken_is_started_again() {
+    // The address is free from the kill until the next leader is known, which takes as long as an election timeout.
+    let slow = [
+        "--election-timeout-min-ms=1500",
+        "--election-timeout-max-ms=2000",
+    ];
+    let (demo, folder) = demo(&[&["--rounds=1", "--pause-ms=0"], &slow[..]].concat());
+    let started = |node: u64| demo.line(&[&format!("node {node}"), "started: process"]);
+    let lines: Vec<String> = (1..=3).map(started).collect();
+    let killed = demo.line(&["round 1", "kill -9 node"]);
+    let node = killed
+        .split("kill -9 node ")
+        .nth(1)
+        .and_then(|it| it.split(',').next());
+    let node: usize = node.expect("it names the node").parse().expect("a number");
+    let addr = lines[node - 1].split(", ").nth(1).expect("an address");
+
+    let mut ticks = crossbeam_channel::tick(Duration::from_millis(1)).into_iter();
+    let taken = ticks.find_map(|_| UdpSocket::bind(addr).ok());
+    demo.line(&["ended by itself", "can't listen", "trying again"]);
+    drop(taken);
+    demo.line(&["all 3 nodes follow one leader again"]);
+    demo.ended().succeeded();
     assert!(is_empty(folder.path()));
 }
 

@@ -19,14 +19,9 @@ pub enum Signal {
     Inspect,
 }
 
-impl Signal {
-    /// Its name, e.g. "SIGINT".
-    pub fn name(self) -> &'static str {
-        match self {
-            Signal::Stop(number) => signal_name(number).unwrap_or("a signal"),
-            Signal::Inspect => "SIGQUIT",
-        }
-    }
+/// The name of a signal, e.g. "SIGINT".
+pub fn name(number: i32) -> &'static str {
+    signal_name(number).unwrap_or("a signal")
 }
 
 /// From now on hands every signal to `deliver`, in a thread that lives as long as the process, or until `deliver` says false.

@@ -1,5 +1,6 @@
 //! The supervisor: starts the cluster, kills its leaders, waits, and measures.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use super::screen::{Progress, Screen};
 use super::stopwatch::now;
 use super::summary::Failover;
 use crate::line::Line;
-use crate::signals::Signal;
+use crate::signals::{self, Signal};
 
 /// How often to try when a node's address was taken by somebody else between being chosen and being used.
 const ATTEMPTS: u32 = 5;
@@ -28,19 +29,15 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(300);
 /// The screen shows the time that passes this often.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// Somebody asked for the end.
+/// A signal asked for the end.
 #[derive(Debug, Error)]
-#[error("stopped by {}", .0.name())]
-pub struct Interrupted(Signal);
+#[error("stopped by {}", signals::name(*.0))]
+pub struct Interrupted(i32);
 
 impl Interrupted {
     /// By the shells' convention.
     pub fn exit_code(&self) -> ExitCode {
-        let number = match self.0 {
-            Signal::Stop(number) => u8::try_from(number).unwrap_or(0),
-            Signal::Inspect => 0,
-        };
-        ExitCode::from(128 + number)
+        ExitCode::from(u8::try_from(128 + self.0).unwrap_or(u8::MAX))
     }
 }
 
@@ -71,8 +68,8 @@ pub struct Demo<'a> {
     failovers: Vec<Failover>,
     /// When a node first told of a change of leadership since the last kill.
     noticed_at: Option<Instant>,
-    /// What a node said last on standard error.
-    last_words: String,
+    /// What each node said last on standard error.
+    last_words: BTreeMap<u64, String>,
 }
 
 impl<'a> Demo<'a> {
@@ -97,7 +94,7 @@ impl<'a> Demo<'a> {
             screen,
             failovers: Vec::new(),
             noticed_at: None,
-            last_words: String::new(),
+            last_words: BTreeMap::new(),
         })
     }
 
@@ -121,7 +118,8 @@ impl<'a> Demo<'a> {
     }
 
     fn start_all(&mut self) -> anyhow::Result<()> {
-        for attempt in 1.. {
+        let mut attempt = 1;
+        loop {
             let folder = self.cluster.folder().display();
             self.screen
                 .note(now(), "demo", &format!("stores in {folder}"))?;
@@ -142,12 +140,13 @@ impl<'a> Demo<'a> {
                 }
                 result => return result.map(|_| ()),
             }
+            attempt += 1;
         }
-        unreachable!("the last attempt returns")
     }
 
     fn restart(&mut self, id: u64) -> anyhow::Result<()> {
-        for attempt in 1.. {
+        let mut attempt = 1;
+        loop {
             self.start(id, "restarted on its old store")?;
             let result = self.wait_for("a node to start again", |picture| {
                 picture.node(id).is_some_and(|seen| seen.ran).then_some(())
@@ -161,8 +160,8 @@ impl<'a> Demo<'a> {
                 }
                 result => return result.map(|_| ()),
             }
+            attempt += 1;
         }
-        unreachable!("the last attempt returns")
     }
 
     fn start(&mut self, id: u64, how: &str) -> anyhow::Result<()> {
@@ -284,10 +283,11 @@ impl<'a> Demo<'a> {
             }
             recv(signals) -> signal => match signal.context("nobody listens for signals")? {
                 Signal::Inspect => self.cluster.inspect(),
-                stop => {
-                    let text = format!("{}: kills its nodes and removes their stores", stop.name());
+                Signal::Stop(number) => {
+                    let end = Interrupted(number);
+                    let text = format!("{end}: kills its nodes and removes their stores");
                     self.screen.note(now(), "demo", &text)?;
-                    return Err(Interrupted(stop).into());
+                    return Err(end.into());
                 }
             },
             default(patience) => {}
@@ -320,7 +320,7 @@ impl<'a> Demo<'a> {
                 bail!("node {} wrote what is no event: {line}", event.life.node)
             }
             What::Said(words) => {
-                self.last_words = format!("\n  node {} said: {words}", event.life.node);
+                self.last_words.insert(event.life.node, words.clone());
                 self.screen.event(event, None)?;
             }
             What::Ended => {}
@@ -343,11 +343,12 @@ impl<'a> Demo<'a> {
                 return anyhow!("{error}; and node {id} ended by itself: {how}");
             }
         }
+        let words = self.last_words.remove(&id);
         Died {
             node: id,
             ran,
             how,
-            words: std::mem::take(&mut self.last_words),
+            words: words.map_or(String::new(), |words| format!("; it said: {words}")),
         }
         .into()
     }
