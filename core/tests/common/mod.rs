@@ -148,13 +148,18 @@ impl Cluster {
             };
             (id, Server::new(settings, Time::ZERO, disk, log))
         };
+        Cluster::from_parts(Time::ZERO, Vec::new(), (1..=n).map(start).collect())
+    }
+
+    /// Servers that have a history.
+    pub fn from_parts(now: Time, wire: Vec<Message>, servers: BTreeMap<u64, Server>) -> Cluster {
         Cluster {
-            now: Time::ZERO,
-            wire: Vec::new(),
+            now,
+            wire,
             said: Vec::new(),
             stuck: None,
             cut: Vec::new(),
-            servers: (1..=n).map(start).collect(),
+            servers,
         }
     }
 
