@@ -40,10 +40,9 @@ const PANEL: &str = "\n    node    role      term  leader  vote on disk       pr
 impl Screen {
     /// Shows what is going to happen.
     pub fn new(args: &Args, config: &Config, seed: u64) -> io::Result<Screen> {
-        let terminal = Term::stdout();
         let mut screen = Screen {
             start: now(),
-            width: usize::from(terminal.size().1),
+            width: usize::from(Term::stdout().size().1),
             panel: None,
         };
         let (min, max) = (config.election_timeout_min, config.election_timeout_max);
@@ -62,9 +61,10 @@ impl Screen {
             config.heartbeat.as_millis(),
             if config.pre_vote { "on" } else { "off" },
         ))?;
-        if terminal.is_term() {
-            let target = ProgressDrawTarget::stdout_with_hz(FRAMES);
-            let panel = ProgressBar::with_draw_target(Some(u64::from(args.rounds)), target);
+        let target = ProgressDrawTarget::stdout_with_hz(FRAMES);
+        let panel = ProgressBar::with_draw_target(Some(u64::from(args.rounds)), target);
+        // It shows nothing where nothing can move: in a pipe, and on a dumb terminal.
+        if !panel.is_hidden() {
             let style = ProgressStyle::with_template(PANEL).expect("a valid template");
             screen.panel = Some(panel.with_style(style));
         }
