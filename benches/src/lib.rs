@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod disk;
+pub mod failover;
 pub mod floor;
 pub mod hops;
 pub mod nodes;

@@ -61,9 +61,11 @@ pub struct Failovers {
     pub took: Vec<u64>,
     /// How many terms each of them spent.
     pub terms: Vec<u64>,
-    /// Median of a vote round of the floor, and of one durable write if there is one: what the ideal adds to the timeout.
+    /// How often the leader changed before it was killed.
+    pub rejected: usize,
+    /// Median of the floor's question rounds.
     pub round: u64,
-    /// See `round`.
+    /// Median of one durable write, if there is one.
     pub write: u64,
 }
 

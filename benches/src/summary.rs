@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::record::{Elections, Pair, load, median, quantile};
+use crate::record::{Elections, Failovers, Pair, load, mean, median, quantile};
 
 /// The reach that the project set itself: at most this many times the floor.
 const REACH: f64 = 2.0;
@@ -18,6 +18,10 @@ pub fn of(scratch: &Path) -> String {
     match load::<Vec<Elections>>(scratch, "elections") {
         Some((measured, age)) => elections(&mut page, &measured, age),
         None => page.push_str("No elections were measured: `cargo bench --bench elections`.\n"),
+    }
+    match load::<Vec<Failovers>>(scratch, "failover") {
+        Some((measured, age)) => failovers(&mut page, &measured, age),
+        None => page.push_str("No failovers were measured: `cargo bench --bench failover`.\n"),
     }
     page
 }
@@ -64,7 +68,7 @@ fn elections(page: &mut String, measured: &[Elections], age: Duration) {
                 "{:8} {:8} {:9} {:>5} | {} | {}",
                 one.wire,
                 one.store.as_deref().unwrap_or("-"),
-                if one.pre_vote { "yes" } else { "no" },
+                yes(one.pre_vote),
                 one.nodes,
                 pair(&one.leader, writes),
                 pair(&one.majority, writes),
@@ -116,6 +120,88 @@ fn disk(page: &mut String, measured: &[Elections]) {
             ),
         );
     }
+}
+
+fn failovers(page: &mut String, measured: &[Failovers], age: Duration) {
+    line(page, "");
+    line(
+        page,
+        "FAILOVERS, from the leader's death to a majority knowing the next one; milliseconds",
+    );
+    let rejected: usize = measured.iter().map(|one| one.rejected).sum();
+    line(
+        page,
+        &format!(
+            "measured {} s ago; {rejected} times the leader changed before it was killed",
+            age.as_secs()
+        ),
+    );
+    line(page, "");
+    line(
+        page,
+        &format!(
+            "{:8} {:8} {:9} {:>5} {:>8} {:>6} | {:>6} {:>6} {:>6} {:>6} {:>6} | {:>6} {:>6} | {:>6}",
+            "wire",
+            "store",
+            "pre-vote",
+            "nodes",
+            "timeouts",
+            "deaths",
+            "p50",
+            "mean",
+            "p90",
+            "p99",
+            "max",
+            "ideal",
+            "ratio",
+            "split"
+        ),
+    );
+    for one in measured {
+        let mean = mean(&one.took).unwrap_or_default();
+        let ideal = ideal(one);
+        let cell = |nanos: f64| format!("{:>6.1}", nanos / 1e6);
+        let at = |part| cell(quantile(&one.took, part).unwrap_or_default());
+        // More than one term was spent: nobody won the first.
+        let split = one.terms.iter().filter(|&&terms| terms > 1).count();
+        line(
+            page,
+            &format!(
+                "{:8} {:8} {:9} {:>5} {:>8} {:>6} | {} {} {} {} {} | {} {:>6.2} | {split:>6}",
+                one.wire,
+                one.store,
+                yes(one.pre_vote),
+                one.nodes,
+                format!("{}-{}", one.min / 1_000_000, one.max / 1_000_000),
+                one.took.len(),
+                at(0.5),
+                cell(mean),
+                at(0.9),
+                at(0.99),
+                at(1.0),
+                cell(ideal),
+                mean / ideal,
+            ),
+        );
+    }
+    line(page, "");
+    line(
+        page,
+        "Ideal mean: min + range / (survivors + 1) + the floor's rounds + one raw durable write - heartbeat / 2. Ratio: mean / ideal.",
+    );
+}
+
+/// The mean that deadlines drawn evenly from the range would give, if nothing cost anything but the wire and the disk.
+fn ideal(one: &Failovers) -> f64 {
+    let survivors = one.nodes - 1;
+    one.min as f64
+        + (one.max - one.min) as f64 / (survivors + 1) as f64
+        + (one.round + one.write) as f64
+        - one.heartbeat as f64 / 2.0
+}
+
+fn yes(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
 }
 
 fn micros(nanos: f64) -> f64 {
