@@ -65,7 +65,7 @@ impl World {
             let mut settings = settings(id, n);
             settings.pre_vote = pre_vote;
             settings.check_quorum = check_quorum;
-            let log = log(&[&[][..], &[1], &[1, 1], &[1, 2], &[2]][random.usize(..5)]);
+            let log = log([&[][..], &[1], &[1, 1], &[1, 2], &[2]][random.usize(..5)]);
             let disk = HardState {
                 term: log.last().term,
                 voted_for: None,
@@ -339,7 +339,7 @@ fn observable(shared: &Shared) -> impl PartialEq + std::fmt::Debug + use<> {
 }
 
 fn any_body(random: &mut fastrand::Rng, attempt: u64) -> Body {
-    let end: Position = last(&[&[][..], &[1]][random.usize(..2)]);
+    let end: Position = last([&[][..], &[1]][random.usize(..2)]);
     let yes = biglock::rules::Answer::Granted;
     let no = biglock::rules::Answer::Refused(biglock::rules::Refusal::LogBehind);
     let answer = if random.u32(..4) > 0 { yes } else { no };

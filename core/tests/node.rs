@@ -1,0 +1,17 @@
+//! The real [`Node`](biglock::Node) on real threads. Time is virtual and moves when a test ticks it; what a test waits for is an event, so
+//! nothing sleeps and nothing depends on how fast the machine is.
+
+#[path = "node/broken.rs"]
+mod broken;
+#[path = "node/config.rs"]
+mod config;
+#[path = "node/disk.rs"]
+mod disk;
+#[path = "node/elections.rs"]
+mod elections;
+#[path = "node/harness.rs"]
+mod harness;
+#[path = "node/reasons.rs"]
+mod reasons;
+#[path = "node/shutdown.rs"]
+mod shutdown;

@@ -1,0 +1,112 @@
+//! A broken invariant stops the node, and everyone hears of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use biglock::node::Activity;
+use biglock::{Leadership, NoLeader, Outside, Stopped, WaitError};
+
+use crate::harness::{begin, bench, heartbeat, request_vote};
+
+const SOON: Duration = Duration::from_secs(1);
+
+/// Two leaders of one term: somebody forges messages, or Raft is broken. Nothing goes on from there.
+#[test]
+fn two_leaders_of_one_term_stop_the_node() {
+    let bench = bench(3);
+    bench.deliver(2, 1, heartbeat());
+    let seen = bench.node.wait_for_leader(SOON).unwrap();
+    let node = bench.node.clone();
+    let waiting = begin("wait", move || node.wait_for_change(seen, None));
+    bench.until_waits("caller", "a change of leadership");
+    bench.next_sent();
+
+    let forged = catch_unwind(AssertUnwindSafe(|| bench.deliver(3, 1, heartbeat())));
+    assert!(forged.is_err(), "the thread that saw it does not go on");
+    let section = "handle a message";
+    let ended = waiting.result();
+    assert!(
+        matches!(ended, Err(WaitError::Stopped(Stopped::Broken { section: s })) if s == section),
+        "{ended:?}"
+    );
+    let late = bench.node.wait_for_leader(SOON);
+    assert!(
+        matches!(late, Err(WaitError::Stopped(Stopped::Broken { .. }))),
+        "{late:?}"
+    );
+    bench.deliver(2, 9, request_vote());
+    let status = bench.node.status();
+    assert_eq!(
+        (status.term.0, status.leader),
+        (1, None),
+        "nothing is decided any more"
+    );
+    let Some(NoLeader::Stopped { why }) = status.no_leader else {
+        panic!("{status}");
+    };
+    assert!(why.contains(section), "{why}");
+    assert!(bench.sent.try_recv().is_err(), "nothing was said since");
+    assert!(matches!(bench.shutdown(), Err(Stopped::Broken { .. })));
+}
+
+/// What is broken stays broken: the state fails every later check too. That must not bring down whoever comes to hear of it.
+#[test]
+fn a_state_that_stays_broken_is_told_and_not_found_again() {
+    let bench = bench(3);
+    let node = bench.node.clone();
+    let waiting = begin("wait", move || {
+        node.wait_for_change(Leadership::default(), None)
+    });
+    bench.until_waits("caller", "a change of leadership");
+    let monitor = bench.node.engine().monitor();
+    let broken = catch_unwind(AssertUnwindSafe(|| {
+        let mut outside = Outside::claim("vandal");
+        monitor.enter(&mut outside, "leave a record unwritten", |section| {
+            let at = biglock::rules::At {
+                now: section.now(),
+                random: 0,
+            };
+            let body = heartbeat();
+            let from = biglock::NodeId(2);
+            let (to, term) = (biglock::NodeId(1), biglock::Term(1));
+            section.raft.receive(
+                at,
+                biglock::Message {
+                    from,
+                    to,
+                    term,
+                    body,
+                },
+            );
+        });
+    }));
+    assert!(broken.is_err());
+    let ended = waiting.result();
+    assert!(
+        matches!(ended, Err(WaitError::Stopped(Stopped::Broken { .. }))),
+        "{ended:?}"
+    );
+    assert!(matches!(
+        bench.node.status().no_leader,
+        Some(NoLeader::Stopped { .. })
+    ));
+    let late = bench.node.wait_for_leader(SOON);
+    assert!(
+        matches!(late, Err(WaitError::Stopped(Stopped::Broken { .. }))),
+        "{late:?}"
+    );
+    let inside = |activity| matches!(activity, Activity::Inside(_));
+    let threads = bench.node.threads();
+    assert!(
+        !threads
+            .iter()
+            .any(|t| t.thread == "vandal" && inside(t.activity)),
+        "{threads:?}"
+    );
+    assert!(matches!(
+        bench.shutdown(),
+        Err(Stopped::Broken {
+            section: "leave a record unwritten"
+        })
+    ));
+}
