@@ -4,6 +4,7 @@ use std::path::Path;
 
 use biglock_benches::cluster::Setup;
 use biglock_benches::hops::{HOPS, measure};
+use biglock_benches::measures;
 use biglock_benches::nodes::{Store, Wire};
 use biglock_benches::record::{add, median};
 
@@ -14,6 +15,7 @@ fn main() {
     if std::env::args().any(|argument| argument == "--list") {
         return;
     }
+    let elections = if measures() { ELECTIONS } else { 1 };
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let setups: Vec<Setup> = [Store::Memory, Store::Durable]
         .into_iter()
@@ -28,7 +30,7 @@ fn main() {
     let columns: Vec<Vec<f64>> = setups
         .iter()
         .map(|&setup| {
-            let rows = measure(setup, scratch, ELECTIONS);
+            let rows = measure(setup, scratch, elections);
             let hop = |hop| {
                 let mut samples = Vec::new();
                 rows.iter().for_each(|row| add(&mut samples, row[hop]));
@@ -39,7 +41,7 @@ fn main() {
         .collect();
 
     println!(
-        "\nHOPS of an election over UDP without pre-vote; microseconds, medians of {ELECTIONS}, with the cost of taking notes"
+        "\nHOPS of an election over UDP without pre-vote; microseconds, medians of {elections}, with the cost of taking notes"
     );
     let heads = |text: fn(&Setup) -> String| {
         setups

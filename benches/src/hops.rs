@@ -25,6 +25,9 @@ pub const HOPS: [&str; 11] = [
 ];
 
 /// Runs elections (without pre-vote) and gives the times of the hops, one row per election.
+///
+/// # Panics
+/// If most of them can't be followed.
 pub fn measure(setup: Setup, scratch: &Path, elections: usize) -> Vec<Vec<Duration>> {
     assert!(!setup.pre_vote, "the path has one round");
     let trace = Trace::default();
@@ -42,6 +45,11 @@ pub fn measure(setup: Setup, scratch: &Path, elections: usize) -> Vec<Vec<Durati
             Err(_) => cluster = Cluster::traced(setup, scratch, &trace),
         }
     }
+    assert!(
+        rows.len() * 2 > elections,
+        "the path of {} of {elections} elections was found: does a section or thread have another name now?",
+        rows.len()
+    );
     rows
 }
 

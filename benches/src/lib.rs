@@ -43,3 +43,10 @@ pub const SILENCE: Duration = Duration::from_micros(200);
 
 /// How long a round may take before it is given up: a datagram was lost.
 pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether this is a run that measures: `cargo bench`, and neither a list of what there is nor `cargo test --benches`, which only looks
+/// whether everything runs.
+pub fn measures() -> bool {
+    let given = |flag: &str| std::env::args().any(|argument| argument == flag);
+    given("--bench") && !given("--list") && !given("--test")
+}
