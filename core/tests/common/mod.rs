@@ -288,7 +288,11 @@ impl Cluster {
     /// Lets everything happen in time, with messages that need `delay`, until `end`. The servers in `down` do nothing.
     pub fn run(&mut self, delay: Duration, end: Time, down: &[u64]) {
         let mut wire: Vec<(Time, Message)> = Vec::new();
+        let (mut moved, mut still) = (self.now, 0);
         loop {
+            still = if moved < self.now { 0 } else { still + 1 };
+            moved = self.now;
+            assert!(still < 10_000, "the time stands still at {:?}", self.now);
             let cut = self.cut.clone();
             self.lose(|m| cut.contains(&m.from.0) || cut.contains(&m.to.0));
             let sent = std::mem::take(&mut self.wire);
@@ -324,7 +328,8 @@ impl Cluster {
         let server = self.servers.get_mut(&id).expect("the server exists");
         let before = server.raft.hard_state();
         section(server, self.now);
-        loop {
+        // A pre-vote may be won, and then the election; no more can be decided in one step.
+        for _ in 0..3 {
             let told = server.raft.check_transition(before);
             told.and(server.raft.check_invariants())
                 .expect("the invariants hold");
@@ -342,6 +347,7 @@ impl Cluster {
             }
             server.count_votes(self.now);
         }
+        panic!("server {id} counts votes for ever");
     }
 }
 

@@ -1,21 +1,18 @@
 //! A broken invariant stops the node, and everyone hears of it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use biglock::node::Activity;
 use biglock::{Leadership, NoLeader, Outside, Stopped, WaitError};
 
-use crate::harness::{begin, bench, heartbeat, request_vote};
-
-const SOON: Duration = Duration::from_secs(1);
+use crate::harness::{begin, bench, heartbeat, leader, request_vote};
 
 /// Two leaders of one term: somebody forges messages, or Raft is broken. Nothing goes on from there.
 #[test]
 fn two_leaders_of_one_term_stop_the_node() {
     let bench = bench(3);
     bench.deliver(2, 1, heartbeat());
-    let seen = bench.node.wait_for_leader(SOON).unwrap();
+    let seen = leader(&bench.node).unwrap();
     let node = bench.node.clone();
     let waiting = begin("wait", move || node.wait_for_change(seen, None));
     bench.until_waits("caller", "a change of leadership");
@@ -29,7 +26,7 @@ fn two_leaders_of_one_term_stop_the_node() {
         matches!(ended, Err(WaitError::Stopped(Stopped::Broken { section: s })) if s == section),
         "{ended:?}"
     );
-    let late = bench.node.wait_for_leader(SOON);
+    let late = leader(&bench.node);
     assert!(
         matches!(late, Err(WaitError::Stopped(Stopped::Broken { .. }))),
         "{late:?}"
@@ -90,7 +87,7 @@ fn a_state_that_stays_broken_is_told_and_not_found_again() {
         bench.node.status().no_leader,
         Some(NoLeader::Stopped { .. })
     ));
-    let late = bench.node.wait_for_leader(SOON);
+    let late = leader(&bench.node);
     assert!(
         matches!(late, Err(WaitError::Stopped(Stopped::Broken { .. }))),
         "{late:?}"

@@ -1,5 +1,6 @@
 //! Between a decision and the disk: slow, stuck, failing and panicking storages.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use biglock::rules::RoleKind;
@@ -9,7 +10,8 @@ use biglock::{
 };
 
 use crate::harness::{
-    Gate, PATIENCE, Word, begin, bench_with, config, deliver, ends, heartbeat, request_vote, tick,
+    Gate, PATIENCE, Word, begin, bench_with, change, config, deliver, ends, heartbeat, leader,
+    request_vote, tick,
 };
 
 const SOON: Duration = Duration::from_secs(1);
@@ -52,10 +54,7 @@ fn a_stuck_disk_holds_up_one_thread_and_no_other() {
     ends("hear a heartbeat", move || {
         deliver(&inbox, 2, 1, heartbeat())
     });
-    assert_eq!(
-        bench.node.wait_for_leader(SOON).unwrap().leader,
-        Some(NodeId(2))
-    );
+    assert_eq!(leader(&bench.node).unwrap().leader, Some(NodeId(2)));
     assert!(bench.sent.try_recv().is_err(), "but no answer leaves");
 
     word.send(Word::Done).unwrap();
@@ -129,7 +128,7 @@ fn a_candidate_whose_write_fails_asks_nobody() {
     let bench = bench_with(3, gate, |config| config.pre_vote = false);
     word.send(Word::Fail).unwrap();
     bench.tick(300);
-    let stopped = bench.node.wait_for_leader(SOON);
+    let stopped = leader(&bench.node);
     assert!(
         matches!(stopped, Err(WaitError::Stopped(Stopped::Storage(_)))),
         "{stopped:?}"
@@ -153,7 +152,7 @@ fn a_candidate_with_a_stuck_disk_neither_leads_nor_speaks() {
         (RoleKind::Candidate, Some(NoLeader::VoteNotDurable))
     );
     word.send(Word::Done).unwrap();
-    assert_eq!(bench.node.wait_for_leader(SOON).unwrap().term, Term(1));
+    assert_eq!(leader(&bench.node).unwrap().term, Term(1));
 }
 
 #[test]
@@ -170,8 +169,7 @@ fn a_storage_that_panics_stops_the_node() {
     bench.tick(300);
     let mut seen = waiting.result();
     while let Ok(leadership) = seen {
-        let node = bench.node.clone();
-        seen = ends("wait", move || node.wait_for_change(leadership, None));
+        seen = change(&bench.node, leadership);
     }
     let stopped = seen.unwrap_err();
     assert!(
@@ -193,8 +191,7 @@ fn a_transport_that_panics_stops_the_node() {
     *bench.wire.on_send.lock().unwrap() =
         Some(Box::new(|| panic!("the network's own code is broken")));
     bench.tick(330);
-    let node = bench.node.clone();
-    let stopped = ends("wait", move || node.wait_for_change(leading, None)).unwrap_err();
+    let stopped = change(&bench.node, leading).unwrap_err();
     assert!(
         matches!(
             stopped,
@@ -217,10 +214,10 @@ fn a_stored_vote_for_a_stranger_is_no_reason_to_stop() {
         .write(&Outside::claim("test"), &Batch::new(vote(4, 99)))
         .unwrap();
     let node = Node::start(config(1, 1), storage, LocalNetwork::new().transport(1)).unwrap();
+    let node = Arc::new(node);
     assert_eq!(node.status().voted_for, Some(NodeId(99)));
     tick(&node, 300);
-    assert_eq!(node.wait_for_leader(SOON).unwrap().term, Term(5));
-    node.shutdown().unwrap();
+    assert_eq!(leader(&node).unwrap().term, Term(5));
 }
 
 /// What was durable when a node stopped is what it starts with.

@@ -1,12 +1,15 @@
 //! Elections on threads, and those who wait for them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use biglock::lock::Step;
 use biglock::rules::RoleKind;
 use biglock::{Leadership, LocalNetwork, MemoryStorage, Node, NodeId, Term, WaitError};
 
-use crate::harness::{begin, bench, bench_with, config, ends, granted, heartbeat, tick};
+use crate::harness::{
+    begin, bench, bench_with, change, config, ends, granted, heartbeat, leader, tick,
+};
 
 const SOON: Duration = Duration::from_secs(1);
 
@@ -15,7 +18,7 @@ fn a_single_node_elects_itself() {
     let bench = bench(1);
     assert_eq!(bench.node.status().role, RoleKind::Follower);
     bench.tick(300);
-    let leadership = bench.node.wait_for_leader(SOON).unwrap();
+    let leadership = leader(&bench.node).unwrap();
     assert_eq!(
         leadership,
         Leadership {
@@ -29,10 +32,10 @@ fn a_single_node_elects_itself() {
 }
 
 /// Waits until this node knows of this.
-fn until(node: &Node, expected: Leadership) {
+fn until(node: &Arc<Node>, expected: Leadership) {
     let mut seen = node.leadership();
     while seen != expected {
-        seen = node.wait_for_change(seen, Some(SOON)).unwrap();
+        seen = change(node, seen).unwrap();
     }
 }
 
@@ -41,7 +44,7 @@ fn until(node: &Node, expected: Leadership) {
 fn three_nodes_elect_and_elect_again() {
     let network = LocalNetwork::new();
     let start = |id| Node::start(config(id, 3), MemoryStorage::new(), network.transport(id));
-    let nodes: Vec<Node> = (1..=3).map(|id| start(id).unwrap()).collect();
+    let nodes: Vec<_> = (1..=3).map(|id| Arc::new(start(id).unwrap())).collect();
 
     tick(&nodes[0], 300);
     let first = Leadership {
@@ -49,7 +52,7 @@ fn three_nodes_elect_and_elect_again() {
         leader: Some(NodeId(1)),
     };
     for node in &nodes {
-        assert_eq!(node.wait_for_leader(SOON).unwrap(), first);
+        assert_eq!(leader(node).unwrap(), first);
     }
 
     network.cut(1);
@@ -72,6 +75,7 @@ fn three_nodes_elect_and_elect_again() {
     tick(&nodes[1], 330);
     until(&nodes[0], second);
     for node in nodes {
+        let node = Arc::into_inner(node).unwrap();
         ends("shutdown", move || node.shutdown()).unwrap();
     }
 }
@@ -93,7 +97,7 @@ fn waiting_for_a_leader_ends_by_the_clock_and_not_before() {
 fn waiting_with_a_leader_does_not_wait() {
     let bench = bench(1);
     bench.tick(300);
-    bench.node.wait_for_leader(SOON).unwrap();
+    leader(&bench.node).unwrap();
     let seen = bench.node.wait_for_leader(Duration::ZERO).unwrap();
     let no_change = bench.node.wait_for_change(seen, Some(Duration::ZERO));
     assert!(matches!(no_change, Err(WaitError::TimedOut)));
@@ -207,10 +211,7 @@ fn a_candidate_asks_again_and_starts_again() {
         (Term(2), Term(2))
     );
     bench.deliver(3, 2, granted());
-    assert_eq!(
-        bench.node.wait_for_leader(SOON).unwrap().leader,
-        Some(NodeId(1))
-    );
+    assert_eq!(leader(&bench.node).unwrap().leader, Some(NodeId(1)));
 }
 
 /// Taking a local transport again replaces the node; the one that was replaced does not take its successor down with it.
@@ -219,10 +220,10 @@ fn a_node_that_was_replaced_does_not_deafen_its_successor() {
     let network = LocalNetwork::new();
     let start =
         |id| Node::start(config(id, 2), MemoryStorage::new(), network.transport(id)).unwrap();
-    let (old, other) = (start(1), start(2));
-    let new = start(1);
+    let (old, other) = (start(1), Arc::new(start(2)));
+    let new = Arc::new(start(1));
     ends("shutdown", move || old.shutdown()).unwrap();
     tick(&other, 300);
-    assert_eq!(other.wait_for_leader(SOON).unwrap().leader, Some(NodeId(2)));
-    assert_eq!(new.wait_for_leader(SOON).unwrap().leader, Some(NodeId(2)));
+    assert_eq!(leader(&other).unwrap().leader, Some(NodeId(2)));
+    assert_eq!(leader(&new).unwrap().leader, Some(NodeId(2)));
 }

@@ -10,8 +10,8 @@ use biglock::lock::{Monitor, Observer, Step};
 use biglock::node::{Engine, Shared};
 use biglock::rules::{At, Body, Log, Position, Raft};
 use biglock::{
-    Batch, Clock, Config, HardState, Inbox, MemoryStorage, Message, Node, NodeId, Outside, Storage,
-    StorageError, Stored, Term, Time, Transport, TransportError,
+    Batch, Clock, Config, HardState, Inbox, Leadership, MemoryStorage, Message, Node, NodeId,
+    Outside, Storage, StorageError, Stored, Term, Time, Transport, TransportError, WaitError,
 };
 
 /// How long a test waits for an event before it says that it does not come. Never part of what is tested.
@@ -51,6 +51,21 @@ impl<R> Begun<R> {
     pub fn has_ended(&self) -> bool {
         self.result.try_recv().is_ok()
     }
+}
+
+/// Who leads, once this node knows it; within a second of virtual time.
+pub fn leader(node: &Arc<Node>) -> Result<Leadership, WaitError> {
+    let node = node.clone();
+    let wait = move || node.wait_for_leader(Duration::from_secs(1));
+    ends("wait for a leader", wait)
+}
+
+/// What comes after `seen`.
+pub fn change(node: &Arc<Node>, seen: Leadership) -> Result<Leadership, WaitError> {
+    let node = node.clone();
+    ends("wait for a change", move || {
+        node.wait_for_change(seen, None)
+    })
 }
 
 /// A step that a thread made.

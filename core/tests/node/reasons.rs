@@ -5,7 +5,7 @@ use std::time::Duration;
 use biglock::rules::{Answer, Body, Refusal};
 use biglock::{MemoryStorage, NoLeader, NodeId, Status};
 
-use crate::harness::{Bench, Gate, PATIENCE, bench, bench_with, heartbeat, request_vote};
+use crate::harness::{Bench, Gate, PATIENCE, bench, bench_with, change, heartbeat, request_vote};
 
 fn why(bench: &Bench) -> NoLeader {
     bench.node.status().no_leader.expect("there is no leader")
@@ -114,7 +114,7 @@ fn it_lost_its_quorum() {
     let led = bench.node.leadership();
     // Later than the patience with those who do not answer.
     bench.tick(700);
-    bench.node.wait_for_change(led, None).unwrap();
+    change(&bench.node, led).unwrap();
     assert!(
         matches!(why(&bench), NoLeader::LostQuorum { .. }),
         "{}",

@@ -13,7 +13,7 @@ use biglock::{
 
 use crate::harness::{
     Bench, Event, Gate, PATIENCE, Word, begin, bench, bench_with, config, deliver, ends, heartbeat,
-    request_vote, tick,
+    leader, request_vote, tick,
 };
 
 /// Waits until the section in which the node stops is over.
@@ -94,7 +94,7 @@ fn every_waiter_ends() {
             "{ended:?}"
         );
     }
-    let late = bench.node.wait_for_leader(PATIENCE);
+    let late = leader(&bench.node);
     assert!(
         matches!(late, Err(WaitError::Stopped(Stopped::Shutdown))),
         "{late:?}"

@@ -1,9 +1,12 @@
 //! 5.2, leader election, sentence by sentence.
 
-use biglock::rules::{Answer, Body, Refusal, RoleKind, majority};
+use biglock::rules::{Answer, Body, Refusal, RoleKind, Verdict, majority};
 use biglock::{Term, Time};
 
-use crate::common::{Cluster, HEARTBEAT, MAX, MIN, granted, grants, heartbeat, request_vote};
+use crate::common::{
+    Cluster, HEARTBEAT, MAX, MIN, Server, granted, grants, heartbeat, log, message, request_vote,
+    settings,
+};
 
 /// "When servers start up, they begin as followers."
 #[test]
@@ -359,4 +362,31 @@ fn in_most_cases_a_single_server_times_out_and_wins() {
         single += u32::from(cluster.leaders().len() == 1 && cluster.term(1) == term + 1);
     }
     assert!(single >= 80, "in {single} of 100 elections");
+}
+
+/// "(a) it wins the election, (b) another server establishes itself as leader, or (c) a period of time goes by with no winner": once one of them has happened, the
+/// campaign's ballot is void, and spending it does nothing.
+#[test]
+fn a_campaign_that_is_over_has_a_void_ballot() {
+    for pre_vote in [false, true] {
+        for over_by in [heartbeat(), request_vote()] {
+            for later in [0, 1] {
+                let mut settings = settings(1, 3);
+                settings.pre_vote = pre_vote;
+                let mut server = Server::new(settings, Time::ZERO, Default::default(), log(&[]));
+                server.campaign(Time::ZERO);
+                server.sync();
+                let term = server.raft.term().0 + later;
+                server.receive(Time::ZERO, message(2, 1, term, over_by.clone()));
+                server.sync();
+                let goes_on = !pre_vote && later == 0 && over_by == request_vote();
+                let ballot = server.ballot.take().unwrap();
+                let verdict = server.raft.verdict(&ballot, Time::ZERO);
+                assert_eq!(verdict, (!goes_on).then_some(Verdict::Superseded));
+                let (at, before) = (server.at(Time::ZERO), server.raft.clone());
+                let next = server.raft.count_votes(at, ballot);
+                assert_eq!((next.is_some(), &server.raft), (goes_on, &before));
+            }
+        }
+    }
 }
