@@ -1,1 +1,30 @@
-//! .
+//! The proof: models of the shipped node under loom, and the catalogue of known bugs.
+//!
+//! `cargo verify` builds this package with `--cfg biglock_loom`, in a target folder of its own. Without that cfg there is no checker and
+//! no model: only the catalogue's pages, the pictures and the report, which the ordinary tests cover.
+//!
+//! | module | what it has |
+//! |---|---|
+//! | `harness` | runs one model: every interleaving, no bound, exhaustion witnessed |
+//! | `world` | what a model is made of: nodes, disks, network, threads, and the laws that hold in each execution |
+//! | `models` | the models |
+//! | [`record`], [`diagram`] | what happened in one execution, and its picture |
+//! | [`catalogue`] | known bugs: a page and a patch each |
+//! | [`plant`] | plants a bug in a copy of the source, builds it, and sees whether a check finds it |
+//! | [`report`] | rows, tables, JSON, the golden counts |
+//! | [`jobs`] | runs models as processes, over the cores, with progress |
+
+#![forbid(unsafe_code)]
+
+pub mod catalogue;
+pub mod diagram;
+#[cfg(biglock_loom)]
+pub mod harness;
+pub mod jobs;
+#[cfg(biglock_loom)]
+pub mod models;
+pub mod plant;
+pub mod record;
+pub mod report;
+#[cfg(biglock_loom)]
+pub mod world;

@@ -1,0 +1,410 @@
+//! Runs one model: every interleaving of its threads, without a bound, and a witness that the search was completed.
+//!
+//! Recipe and reasons are in `verify/README.md`. In short:
+//! - **The gate.** The main thread holds every node's lock while it spawns the model's threads, so that each runs to its first lock and
+//!   stops there; then exploring begins and the main thread is gone. Nothing is spent on the order of spawning and joining. This is
+//!   sound only if each thread's first visible step is to ask for one of those locks, and the harness checks that.
+//! - **Choices.** What the threads cannot decide (was this reply a grant or a refusal?) is chosen before they start; every
+//!   combination of choices is a search of its own.
+//! - **Completion.** Loom returns from a search that was cut short as if it had passed. Only its own event, "Completed in N iterations",
+//!   counts here, and N must be the number of executions that we counted.
+//! - **No bound.** Every field of loom's builder that bounds a search is set here, so no environment variable can.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use biglock::NodeId;
+use biglock::lock::Outside;
+use biglock::node::Engine;
+use tracing::field::{Field, Visit};
+use tracing::subscriber::Interest;
+
+use crate::record::Event;
+use crate::world::{Machine, World};
+
+/// The main thread's name while it holds the gate.
+pub const GATE: &str = "gate";
+
+/// More thread switches than any execution has; loom panics beyond it, so it bounds no search.
+const MAX_BRANCHES: usize = 20_000;
+
+/// A model: what runs, what must hold, and what must be reached.
+pub struct Model {
+    /// Its name.
+    pub name: &'static str,
+    /// The sentence that it shows.
+    pub property: &'static str,
+    /// How many threads run at once.
+    pub threads: usize,
+    /// What at least one execution must reach: without that, the model shows nothing.
+    pub goals: &'static [&'static str],
+    /// How it starts.
+    pub start: Start,
+    /// Whether a crash may come between a write and a message: then disk and network are visible to the checker.
+    pub crashes: bool,
+    /// Builds the nodes and registers the threads.
+    pub body: fn(&World),
+}
+
+/// How a model's threads start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Held at the gate: the registered threads run, and nobody joins them.
+    Gated,
+    /// The body spawns and joins the threads itself, as a program would: for start and shutdown. It calls [`World::explore`] first.
+    Free,
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// How many executions it ran.
+    pub executions: u64,
+    /// Whether each search ended by exhaustion, by loom's own word.
+    pub exhausted: bool,
+    /// How often each goal was reached.
+    pub goals: BTreeMap<&'static str, u64>,
+}
+
+type Body = Box<dyn FnOnce(&mut Outside) + Send>;
+type Check = Box<dyn FnOnce() + Send>;
+type Notes = Arc<Mutex<Vec<Event>>>;
+
+/// What outlives one execution.
+#[derive(Default)]
+struct Search {
+    executions: AtomicU64,
+    goals: Mutex<BTreeMap<&'static str, u64>>,
+    choices: Mutex<Odometer>,
+}
+
+/// One execution's bookkeeping, invisible to the checker.
+pub struct Run {
+    search: Arc<Search>,
+    crashes: bool,
+    events: Notes,
+    nodes: Mutex<BTreeMap<NodeId, Arc<Engine>>>,
+    machines: Mutex<BTreeMap<NodeId, Machine>>,
+    threads: Mutex<Vec<(&'static str, Body)>>,
+    check: Mutex<Option<Check>>,
+    choices_made: AtomicUsize,
+    arrived: AtomicUsize,
+    unfinished: AtomicUsize,
+    open: AtomicBool,
+}
+
+/// Every combination of choices, one after the other.
+#[derive(Default)]
+struct Odometer {
+    /// For each choice, in the order in which it is made: what is chosen, of how many.
+    digits: Vec<(usize, usize)>,
+}
+
+impl Odometer {
+    fn choose(&mut self, which: usize, options: usize) -> usize {
+        if which == self.digits.len() {
+            self.digits.push((0, options));
+        }
+        let (digit, of) = self.digits[which];
+        assert_eq!(
+            of, options,
+            "choices are made in the same order in every execution"
+        );
+        digit
+    }
+
+    /// Moves on; false after the last combination.
+    fn advance(&mut self) -> bool {
+        while let Some((digit, of)) = self.digits.pop() {
+            if digit + 1 < of {
+                self.digits.push((digit + 1, of));
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The executions that were begun and the notes of the one that runs: for whoever must tell a failure.
+static CURRENT: Mutex<Option<(Arc<Search>, Notes)>> = Mutex::new(None);
+
+/// What happened so far in the execution that runs now, and its number.
+pub fn current() -> Option<(u64, Vec<Event>)> {
+    let current = locked(&CURRENT).clone()?;
+    let executions = current.0.executions.load(Ordering::Relaxed);
+    Some((executions, locked(&current.1).clone()))
+}
+
+/// Searches every interleaving of every combination of choices. `progress` hears the number of executions now and then.
+///
+/// # Panics
+/// If an execution breaks a law, blocks for ever, or leaves a thread behind: in the middle of that execution, so that a panic hook can
+/// ask [`current`].
+pub fn check(model: &'static Model, progress: impl Fn(u64) + Send + Sync + 'static) -> Found {
+    let search = Arc::new(Search::default());
+    let progress = Arc::new(progress);
+    let mut exhausted = true;
+    loop {
+        let before = search.executions.load(Ordering::Relaxed);
+        let completed = complete(model, &search, &progress);
+        let ran = search.executions.load(Ordering::Relaxed) - before;
+        exhausted &= completed == Some(ran);
+        if !locked(&search.choices).advance() {
+            break;
+        }
+    }
+    let goals = locked(&search.goals);
+    Found {
+        executions: search.executions.load(Ordering::Relaxed),
+        exhausted,
+        goals: model
+            .goals
+            .iter()
+            .map(|&goal| (goal, goals.get(goal).copied().unwrap_or(0)))
+            .collect(),
+    }
+}
+
+/// One search. Returns in how many iterations loom says that it completed, if it says so.
+fn complete(
+    model: &'static Model,
+    search: &Arc<Search>,
+    progress: &Arc<impl Fn(u64) + Send + Sync + 'static>,
+) -> Option<u64> {
+    let mut builder = loom::model::Builder::new();
+    builder.max_threads = loom::MAX_THREADS;
+    builder.max_branches = MAX_BRANCHES;
+    builder.max_permutations = None;
+    builder.max_duration = None;
+    builder.preemption_bound = None;
+    builder.checkpoint_file = None;
+    builder.expect_explicit_explore = false;
+    builder.location = false;
+    builder.log = false;
+    let witness = Witness::default();
+    let completed = witness.completed.clone();
+    let (search, progress) = (search.clone(), progress.clone());
+    tracing::subscriber::with_default(witness, || {
+        builder.check(move || {
+            let execution = search.executions.fetch_add(1, Ordering::Relaxed) + 1;
+            if execution.is_multiple_of(2048) {
+                progress(execution);
+            }
+            execute(model, &search);
+        });
+    });
+    *locked(&completed)
+}
+
+/// One execution.
+fn execute(model: &'static Model, search: &Arc<Search>) {
+    let run = Arc::new(Run {
+        search: search.clone(),
+        crashes: model.crashes,
+        events: Arc::new(Mutex::new(Vec::with_capacity(128))),
+        nodes: Mutex::default(),
+        machines: Mutex::default(),
+        threads: Mutex::default(),
+        check: Mutex::default(),
+        choices_made: AtomicUsize::new(0),
+        arrived: AtomicUsize::new(0),
+        unfinished: AtomicUsize::new(0),
+        open: AtomicBool::new(false),
+    });
+    *locked(&CURRENT) = Some((search.clone(), run.events.clone()));
+    loom::stop_exploring();
+    let world = World::new(run.clone());
+    (model.body)(&world);
+    match model.start {
+        Start::Free => run.finish(),
+        Start::Gated => {
+            let threads = std::mem::take(&mut *locked(&run.threads));
+            assert_eq!(
+                threads.len(),
+                model.threads,
+                "the model says how many threads it has"
+            );
+            let nodes: Vec<Arc<Engine>> = locked(&run.nodes).values().cloned().collect();
+            let machines: Vec<Machine> = locked(&run.machines).values().cloned().collect();
+            let held: Vec<_> = machines.iter().map(Machine::lock).collect();
+            hold(&nodes, Box::new(|| release(&run, threads)));
+            drop(held);
+            loom::explore();
+        }
+    }
+}
+
+/// Takes the lock of one node after the other, and runs `inside` while it holds them all.
+fn hold(nodes: &[Arc<Engine>], inside: Box<dyn FnOnce() + '_>) {
+    match nodes.split_first() {
+        None => inside(),
+        Some((node, rest)) => {
+            let mut outside = Outside::claim(GATE);
+            node.monitor()
+                .enter(&mut outside, GATE, |_| hold(rest, inside));
+        }
+    }
+}
+
+/// Spawns the threads and lets each run to its first lock.
+fn release(run: &Arc<Run>, threads: Vec<(&'static str, Body)>) {
+    let expected = threads.len();
+    run.unfinished.store(expected, Ordering::Relaxed);
+    run.arrived.store(0, Ordering::Relaxed);
+    run.open.store(true, Ordering::Relaxed);
+    for (name, body) in threads {
+        let run = run.clone();
+        let body = move || {
+            body(&mut Outside::claim(name));
+            if run.unfinished.fetch_sub(1, Ordering::Relaxed) == 1 {
+                run.finish();
+            }
+        };
+        spawn(name, body);
+    }
+    loom::thread::yield_now();
+    let arrived = run.arrived.load(Ordering::Relaxed);
+    assert_eq!(
+        arrived, expected,
+        "each thread's first visible step is to ask for a lock that the gate holds"
+    );
+}
+
+/// A thread of the model, with a stack that is large enough for a failing assertion (loom counts it in words).
+pub fn spawn(
+    name: &'static str,
+    body: impl FnOnce() + Send + 'static,
+) -> loom::thread::JoinHandle<()> {
+    let thread = loom::thread::Builder::new()
+        .name(name.into())
+        .stack_size(0x8000);
+    thread.spawn(body).expect("loom gives threads")
+}
+
+impl Run {
+    /// Something that the model must reach.
+    pub fn reached(&self, goal: &'static str) {
+        *locked(&self.search.goals).entry(goal).or_default() += 1;
+    }
+
+    /// One of `options`.
+    pub fn choose(&self, options: usize) -> usize {
+        let which = self.choices_made.fetch_add(1, Ordering::Relaxed);
+        locked(&self.search.choices).choose(which, options)
+    }
+
+    /// Registers a node, so that messages find it and the gate holds its lock.
+    pub fn register(&self, id: NodeId, engine: Arc<Engine>) {
+        locked(&self.nodes).insert(id, engine);
+    }
+
+    /// The node of this name.
+    pub fn engine(&self, id: NodeId) -> Option<Arc<Engine>> {
+        locked(&self.nodes).get(&id).cloned()
+    }
+
+    /// The machine of a node.
+    pub fn machine(&self, id: NodeId) -> Machine {
+        let new = || Machine(self.crashes.then(|| Arc::new(loom::sync::Mutex::new(()))));
+        locked(&self.machines).entry(id).or_insert_with(new).clone()
+    }
+
+    /// Whether the model's threads have been started.
+    pub fn gate_is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Registers a thread.
+    pub fn thread(&self, name: &'static str, body: Body) {
+        locked(&self.threads).push((name, body));
+    }
+
+    /// Registers the last check.
+    pub fn finally(&self, check: Check) {
+        *locked(&self.check) = Some(check);
+    }
+
+    /// A thread asks for a lock.
+    pub fn arrived(&self) {
+        self.arrived.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes a note.
+    pub fn record(&self, event: Event) {
+        locked(&self.events).push(event);
+    }
+
+    /// The last thread is done: the last check, and the end of the nodes (which know the world that knows them).
+    fn finish(&self) {
+        let check = locked(&self.check).take();
+        if let Some(check) = check {
+            check();
+        }
+        let nodes = std::mem::take(&mut *locked(&self.nodes));
+        let machines = std::mem::take(&mut *locked(&self.machines));
+        drop((nodes, machines));
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hears loom say that it completed, and nothing else.
+#[derive(Default)]
+struct Witness {
+    completed: Arc<Mutex<Option<u64>>>,
+}
+
+impl tracing::Subscriber for Witness {
+    fn register_callsite(&self, metadata: &'static tracing::Metadata<'static>) -> Interest {
+        if self.enabled(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
+    }
+
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_event() && metadata.target() == "loom::model"
+    }
+
+    fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
+        Some(tracing::level_filters::LevelFilter::INFO)
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Message(String);
+        impl Visit for Message {
+            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        let said = message
+            .0
+            .strip_prefix("Completed in ")
+            .and_then(|rest| rest.strip_suffix(" iterations"))
+            .and_then(|count| count.parse().ok());
+        if said.is_some() {
+            *locked(&self.completed) = said;
+        }
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}

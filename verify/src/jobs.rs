@@ -1,0 +1,213 @@
+//! Models as processes: each in its own, so that a failure can stop at the moment it happens; several at a time; with progress.
+
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::num::NonZero;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+
+use crate::report::thousands;
+
+/// What a process that runs one model says, a line each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Said {
+    /// So many executions so far.
+    Progress(u64),
+    /// The search ended.
+    Found {
+        /// After so many executions.
+        executions: u64,
+        /// Whether they were all.
+        exhausted: bool,
+        /// How often each goal was reached.
+        goals: std::collections::BTreeMap<String, u64>,
+    },
+    /// An execution broke something.
+    Broke {
+        /// Which execution.
+        executions: u64,
+        /// What it broke.
+        message: String,
+        /// Its picture.
+        diagram: String,
+    },
+}
+
+/// The argument with which this program runs one model and says how it goes.
+pub const CHILD: &str = "--child";
+
+/// How long a job took, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The last that it said, if it was an end.
+    pub said: Option<Said>,
+    /// What it printed on standard error.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How many jobs run at a time unless told otherwise: one for each core.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Runs one model in a process of its own; `program` is this program, perhaps built with a bug planted in it.
+///
+/// No variable of loom's reaches it: a bound that somebody set for another program shrinks nothing here.
+///
+/// # Errors
+/// If the process can't be started.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how long a search took is measured here"
+)]
+pub fn run_model(
+    program: &std::path::Path,
+    model: &str,
+    progress: impl Fn(u64),
+) -> std::io::Result<Ended> {
+    let start = Instant::now();
+    let mut command = Command::new(program);
+    command.args([CHILD, model]).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LOOM_") {
+            command.env_remove(name);
+        }
+    }
+    let mut child = command.spawn()?;
+    let stderr = child.stderr.take().map(|pipe| {
+        thread::Builder::new()
+            .name("stderr".into())
+            .spawn(move || std::io::read_to_string(pipe).unwrap_or_default())
+    });
+    let mut end = None;
+    let lines = child.stdout.take().map(|pipe| BufReader::new(pipe).lines());
+    for line in lines.into_iter().flatten().map_while(Result::ok) {
+        match serde_json::from_str(&line) {
+            Ok(Said::Progress(executions)) => progress(executions),
+            Ok(said) => {
+                end = Some(said);
+                break;
+            }
+            Err(_) => {}
+        }
+    }
+    // What was broken stays broken: it need not be waited for.
+    if matches!(end, Some(Said::Broke { .. })) {
+        let _ = child.kill();
+    }
+    child.wait()?;
+    let stderr = stderr
+        .and_then(Result::ok)
+        .and_then(|thread| thread.join().ok())
+        .unwrap_or_default();
+    Ok(Ended {
+        said: end,
+        stderr,
+        took: start.elapsed(),
+    })
+}
+
+/// Runs `job` for each of `names`, `at_once` at a time, and shows how it goes. `job` hears which of the slots it has, and says with
+/// its second argument how far it is. The results come in the order of `names`.
+pub fn spread<R: Send>(
+    names: &[&str],
+    at_once: usize,
+    unit: &str,
+    job: impl Fn(usize, usize, &dyn Fn(u64)) -> R + Sync,
+    finished: impl Fn(&R) -> String + Sync,
+) -> Vec<R> {
+    let screen = Screen::new(names.len(), unit);
+    let (jobs, waiting): (Sender<usize>, Receiver<usize>) = unbounded();
+    for at in 0..names.len() {
+        // The channel lives as long as this function.
+        let _ = jobs.send(at);
+    }
+    drop(jobs);
+    let (results, done) = unbounded();
+    thread::scope(|scope| {
+        for slot in 0..at_once.clamp(1, names.len().max(1)) {
+            let (waiting, results) = (waiting.clone(), results.clone());
+            let (screen, job, finished) = (&screen, &job, &finished);
+            scope.spawn(move || {
+                for at in waiting {
+                    let line = screen.begin(names[at]);
+                    let result = job(slot, at, &|count| screen.progress(&line, count));
+                    screen.end(&line, &finished(&result));
+                    let _ = results.send((at, result));
+                }
+            });
+        }
+    });
+    drop(results);
+    let mut results: Vec<(usize, R)> = done.iter().collect();
+    results.sort_by_key(|&(at, _)| at);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// A line for each job that runs; without a terminal, a line for each that has ended.
+struct Screen {
+    lines: MultiProgress,
+    total: ProgressBar,
+    unit: String,
+    live: bool,
+}
+
+impl Screen {
+    fn new(jobs: usize, unit: &str) -> Screen {
+        let lines = MultiProgress::new();
+        let total = lines.add(ProgressBar::new(jobs as u64));
+        total.set_style(style("{bar:30} {pos}/{len}  {elapsed}"));
+        total.enable_steady_tick(Duration::from_millis(200));
+        Screen {
+            lines,
+            total,
+            unit: unit.into(),
+            live: std::io::stderr().is_terminal(),
+        }
+    }
+
+    fn begin(&self, name: &str) -> ProgressBar {
+        let line = self
+            .lines
+            .insert_before(&self.total, ProgressBar::new_spinner());
+        line.set_style(style("{spinner} {prefix:32} {msg}  {elapsed}"));
+        line.set_prefix(name.to_string());
+        line.enable_steady_tick(Duration::from_millis(200));
+        line
+    }
+
+    fn progress(&self, line: &ProgressBar, count: u64) {
+        line.set_position(count);
+        let rate = thousands(line.per_sec() as u64);
+        line.set_message(format!("{} {}, {rate}/s", thousands(count), self.unit));
+    }
+
+    fn end(&self, line: &ProgressBar, text: &str) {
+        line.finish_and_clear();
+        self.lines.remove(line);
+        self.total.inc(1);
+        if self.live {
+            let _ = self.lines.println(text);
+        } else {
+            eprintln!(
+                "[{}/{}] {text}",
+                self.total.position(),
+                self.total.length().unwrap_or(0)
+            );
+        }
+        if Some(self.total.position()) == self.total.length() {
+            self.total.finish_and_clear();
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}

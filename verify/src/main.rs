@@ -1,0 +1,20 @@
+//! `cargo verify`: runs every model, or plants every known bug, and says what came of it.
+
+#![forbid(unsafe_code)]
+
+#[cfg(biglock_loom)]
+mod front;
+
+#[cfg(biglock_loom)]
+fn main() -> std::process::ExitCode {
+    front::main()
+}
+
+#[cfg(not(biglock_loom))]
+fn main() -> std::process::ExitCode {
+    eprintln!(
+        "This is a build without the checker. Run `cargo verify`.\n\
+         If you did, the variable RUSTFLAGS or CARGO_BUILD_RUSTFLAGS is set and keeps `--cfg biglock_loom` out: unset it, or add that to it."
+    );
+    std::process::ExitCode::from(2)
+}

@@ -1,0 +1,197 @@
+//! Plants a bug in a copy of the source, builds that, and sees whether the check finds it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::catalogue::{Bug, Check};
+use crate::jobs::{Said, run_model};
+use crate::report::BugRow;
+
+/// What a build needs of the tree.
+const PARTS: [&str; 5] = ["Cargo.toml", "Cargo.lock", "core", "net-udp", "verify"];
+
+/// The cargo settings of a checked build, the same as in `.cargo/config.toml`'s alias.
+const CHECKED: [&str; 2] = ["--config", "build.rustflags=['--cfg','biglock_loom']"];
+
+/// A copy of the tree, and a target folder that survives from bug to bug: only what a bug changes is compiled again.
+pub struct Nursery {
+    tree: PathBuf,
+    target: PathBuf,
+    root: PathBuf,
+}
+
+impl Nursery {
+    /// The nursery number `slot` below the target folder of the tree at `root`. Its tree is brought up to date.
+    ///
+    /// # Errors
+    /// If the copy can't be made.
+    pub fn new(root: &Path, slot: usize) -> std::io::Result<Nursery> {
+        let folder = root.join("target/bugs").join(slot.to_string());
+        let nursery = Nursery {
+            tree: folder.join("tree"),
+            target: folder.join("target"),
+            root: root.into(),
+        };
+        nursery.restore()?;
+        Ok(nursery)
+    }
+
+    /// Makes the copy equal to the original, and touches nothing that already is.
+    fn restore(&self) -> std::io::Result<()> {
+        for part in PARTS {
+            copy(&self.root.join(part), &self.tree.join(part))?;
+        }
+        // The benches are a member of the workspace and no part of any check: an empty member keeps cargo content.
+        let manifest = self.root.join("benches/Cargo.toml");
+        if manifest.exists() {
+            copy(&self.root.join("benches"), &self.tree.join("benches"))?;
+        }
+        Ok(())
+    }
+
+    /// Plants `bug`, builds, and runs the check that must find it. `progress` hears of its executions.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "how long it took until the bug was found is measured here"
+    )]
+    pub fn grow(&self, bug: &Bug, progress: impl Fn(u64)) -> BugRow {
+        let start = Instant::now();
+        let mut row = BugRow {
+            name: bug.id.clone(),
+            level: bug.check.level().into(),
+            found: false,
+            executions: 0,
+            seconds: 0.0,
+            message: String::new(),
+            diagram: None,
+        };
+        if let Err(wrong) = self.judge(bug, progress, &mut row) {
+            row.message = wrong;
+        }
+        row.seconds = start.elapsed().as_secs_f64();
+        row
+    }
+
+    fn judge(&self, bug: &Bug, progress: impl Fn(u64), row: &mut BugRow) -> Result<(), String> {
+        self.restore()
+            .map_err(|e| format!("the copy of the source: {e}"))?;
+        for (path, planted) in bug.plant(&self.tree)? {
+            fs::write(&path, planted).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
+        let errors = self.build()?;
+        match (&bug.check, errors) {
+            (Check::Compiler(code), Some(errors)) => {
+                let expected = format!("error[{code}]");
+                row.found = errors.contains(&expected) && errors.contains(&bug.says);
+                row.message = match row.found {
+                    true => format!("{expected}: {}", bug.says),
+                    false => format!("it does not compile, but not for {expected}:\n{errors}"),
+                };
+                row.diagram = row.found.then_some(errors);
+            }
+            (Check::Compiler(_), None) => row.message = "it compiles".into(),
+            (Check::Model(_), Some(errors)) => {
+                row.message = format!("the planted source does not compile:\n{errors}");
+            }
+            (Check::Model(model), None) => self.run(bug, model, progress, row)?,
+        }
+        Ok(())
+    }
+
+    fn run(
+        &self,
+        bug: &Bug,
+        model: &str,
+        progress: impl Fn(u64),
+        row: &mut BugRow,
+    ) -> Result<(), String> {
+        let program = self.target.join("planted/biglock-verify");
+        let ended = run_model(&program, model, progress).map_err(|e| e.to_string())?;
+        match ended.said {
+            Some(Said::Broke {
+                executions,
+                message,
+                diagram,
+            }) => {
+                row.executions = executions;
+                row.found = message.contains(&bug.says);
+                row.message = match row.found {
+                    true => format!("{model}: {}", first_line(&message)),
+                    false => format!("{model} fails for another reason: {message}"),
+                };
+                row.diagram = Some(diagram);
+            }
+            Some(Said::Found { executions, .. }) => {
+                row.executions = executions;
+                row.message = format!("{model} passes");
+            }
+            Some(Said::Progress(_)) | None => {
+                row.message = format!("{model} ended without a word:\n{}", ended.stderr);
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds the copy. Returns the compiler's errors, if it has any.
+    fn build(&self) -> Result<Option<String>, String> {
+        let output = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
+            .current_dir(&self.tree)
+            .args([
+                "build",
+                "--quiet",
+                "--profile",
+                "planted",
+                "-p",
+                "biglock-verify",
+            ])
+            .args(CHECKED)
+            .arg("--target-dir")
+            .arg(&self.target)
+            // Cargo's own settings for this run must not reach into the copy.
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .output()
+            .map_err(|e| format!("cargo can't be started: {e}"))?;
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok((!output.status.success()).then_some(errors))
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.next().unwrap_or_default().trim()
+}
+
+/// Makes `to` equal to `from`: writes what differs, removes what is too much, and leaves alone, with its time stamp, what is equal.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    if !from.is_dir() {
+        let new = fs::read(from)?;
+        if fs::read(to).ok().as_ref() != Some(&new) {
+            if let Some(folder) = to.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            fs::write(to, new)?;
+        }
+        return Ok(());
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        if !from.join(entry.file_name()).exists() {
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
+        }
+    }
+    for entry in fs::read_dir(from)? {
+        let name = entry?.file_name();
+        if name != "target" {
+            copy(&from.join(&name), &to.join(&name))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! Rows, tables, JSON, and the golden counts.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
+use serde::{Deserialize, Serialize};
+
+/// What became of one model.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModelRow {
+    /// Its name.
+    pub name: String,
+    /// `threads`: every interleaving of the real node's threads.
+    pub level: String,
+    /// The sentence that it shows.
+    pub property: String,
+    /// How many threads run at once.
+    pub threads: usize,
+    /// How many executions were run.
+    pub executions: u64,
+    /// Whether that was all of them: no bound, and the checker's own word for it.
+    pub exhausted: bool,
+    /// How often each thing was reached that must be reached.
+    pub goals: BTreeMap<String, u64>,
+    /// How long it took.
+    pub seconds: f64,
+    /// What is wrong, if anything is: a broken law, a goal that was missed, a count that changed.
+    pub failure: Option<Failure>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// In a sentence.
+    pub message: String,
+    /// The execution as a picture, where there is one.
+    pub diagram: Option<String>,
+}
+
+impl ModelRow {
+    /// Whether it shows what it says.
+    pub fn passed(&self) -> bool {
+        self.failure.is_none()
+    }
+
+    /// A failure that has no picture.
+    pub fn fail(&mut self, message: impl Into<String>) {
+        self.failure.get_or_insert(Failure {
+            message: message.into(),
+            diagram: None,
+        });
+    }
+
+    /// Fails a search that was not completed, or that never reached what it must.
+    pub fn judge(&mut self) {
+        if !self.exhausted {
+            self.fail("the search was not completed: this run shows nothing");
+        }
+        let missed: Vec<&str> = self
+            .goals
+            .iter()
+            .filter(|&(_, &times)| times == 0)
+            .map(|(goal, _)| goal.as_str())
+            .collect();
+        if !missed.is_empty() {
+            self.fail(format!("never reached: {}", missed.join(", ")));
+        }
+    }
+}
+
+/// What became of one planted bug.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BugRow {
+    /// Its name in the catalogue.
+    pub name: String,
+    /// Which kind of check finds it.
+    pub level: String,
+    /// Whether it was found.
+    pub found: bool,
+    /// In which execution, where it runs.
+    pub executions: u64,
+    /// How long that took, compiling included.
+    pub seconds: f64,
+    /// What found it, or what went wrong.
+    pub message: String,
+    /// The execution as a picture, where there is one.
+    pub diagram: Option<String>,
+}
+
+/// The table of models.
+pub fn model_table(rows: &[ModelRow]) -> String {
+    let mut table = table(&[
+        "model",
+        "property",
+        "threads",
+        "executions",
+        "exhausted",
+        "seconds",
+    ]);
+    for row in rows {
+        let verdict = match (&row.failure, row.exhausted) {
+            (Some(_), _) => Cell::new("FAILED").fg(Color::Red),
+            (None, true) => Cell::new("yes").fg(Color::Green),
+            (None, false) => Cell::new("no").fg(Color::Red),
+        };
+        table.add_row(vec![
+            Cell::new(&row.name).add_attribute(Attribute::Bold),
+            Cell::new(&row.property),
+            right(row.threads),
+            right(thousands(row.executions)),
+            verdict,
+            right(format!("{:.1}", row.seconds)),
+        ]);
+    }
+    table.to_string()
+}
+
+/// The table of bugs.
+pub fn bug_table(rows: &[BugRow]) -> String {
+    let mut table = table(&["bug", "level", "found", "execution", "seconds", "by"]);
+    for row in rows {
+        let found = match row.found {
+            true => Cell::new("found").fg(Color::Green),
+            false => Cell::new("MISSED").fg(Color::Red),
+        };
+        table.add_row(vec![
+            Cell::new(&row.name).add_attribute(Attribute::Bold),
+            Cell::new(&row.level),
+            found,
+            right(thousands(row.executions)),
+            right(format!("{:.1}", row.seconds)),
+            Cell::new(row.message.lines().next().unwrap_or_default()),
+        ]);
+    }
+    table.to_string()
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
+        .set_header(header);
+    table
+}
+
+fn right(text: impl ToString) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+/// A number with its thousands apart.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// How many executions each model has: kept in the repository, so that a model which shrinks unnoticed fails.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Golden(BTreeMap<String, u64>);
+
+impl Golden {
+    /// Reads lines of "name count".
+    pub fn parse(text: &str) -> Golden {
+        let line = |line: &str| {
+            let (name, count) = line.split_once(' ')?;
+            Some((name.to_string(), count.trim().parse().ok()?))
+        };
+        Golden(text.lines().filter_map(line).collect())
+    }
+
+    /// The same as text.
+    pub fn print(&self) -> String {
+        let lines = self
+            .0
+            .iter()
+            .map(|(name, count)| format!("{name} {count}\n"));
+        lines.collect()
+    }
+
+    /// Takes over the counts of `rows`.
+    pub fn bless(&mut self, rows: &[ModelRow]) {
+        for row in rows {
+            self.0.insert(row.name.clone(), row.executions);
+        }
+    }
+
+    /// Fails each row whose count is not the one that is kept.
+    pub fn compare(&self, rows: &mut [ModelRow]) {
+        for row in rows {
+            let kept = self.0.get(&row.name).copied();
+            if row.passed() && kept != Some(row.executions) {
+                let kept = kept.map_or("none is kept".into(), |kept| format!("{kept} are kept"));
+                row.fail(format!(
+                    "{} executions, and {kept}: if the model or the code under it was meant to change, run `cargo verify --bless` \
+                     and say why in the commit",
+                    row.executions
+                ));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(executions: u64, exhausted: bool, goal: u64) -> ModelRow {
+        ModelRow {
+            name: "model".into(),
+            level: "threads".into(),
+            property: "it holds".into(),
+            threads: 2,
+            executions,
+            exhausted,
+            goals: [("waited".to_string(), goal)].into(),
+            seconds: 0.1,
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn a_search_that_was_cut_short_fails() {
+        let mut row = row(10, false, 1);
+        row.judge();
+        assert!(!row.passed());
+    }
+
+    #[test]
+    fn a_goal_that_was_missed_fails() {
+        let mut row = row(10, true, 0);
+        row.judge();
+        assert_eq!(row.failure.unwrap().message, "never reached: waited");
+    }
+
+    #[test]
+    fn a_model_that_shrinks_fails() {
+        let golden = Golden::parse("model 10\nother 5\n");
+        let mut rows = [row(10, true, 1), row(9, true, 1)];
+        golden.compare(&mut rows);
+        assert!(rows[0].passed() && !rows[1].passed());
+    }
+
+    #[test]
+    fn a_model_without_a_kept_count_fails() {
+        let mut rows = [row(10, true, 1)];
+        Golden::default().compare(&mut rows);
+        assert!(!rows[0].passed());
+    }
+
+    #[test]
+    fn blessed_counts_survive_printing() {
+        let mut golden = Golden::default();
+        golden.bless(&[row(12, true, 1)]);
+        assert_eq!(Golden::parse(&golden.print()), golden);
+    }
+
+    #[test]
+    fn thousands_are_apart() {
+        let texts = [0, 999, 1_000, 1_234_567].map(thousands);
+        assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
+    }
+}
