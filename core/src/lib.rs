@@ -10,9 +10,9 @@ pub use lock::{Clock, Outside};
 #[cfg(feature = "redb")]
 pub use node::RedbStorage;
 pub use node::{
-    Batch, Config, ConfigError, Inbox, Leadership, LocalNetwork, LocalTransport, MemoryStorage,
-    NoLeader, Node, StartError, Status, Stopped, Storage, StorageError, Stored, ThreadActivity,
-    Transport, TransportError, WaitError,
+    Activity, Batch, Config, ConfigError, Inbox, Leadership, LocalNetwork, LocalTransport,
+    MemoryStorage, NoLeader, Node, StartError, Status, Stopped, Storage, StorageError, Stored,
+    ThreadActivity, Transport, TransportError, WaitError,
 };
 pub use rules::{HardState, Message, NodeId, Term};
 pub use time::Time;

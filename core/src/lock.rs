@@ -1,6 +1,6 @@
 //! **When** something may happen: the one big lock, and the only way in.
 //!
-//! Nothing here knows about Raft. [`Monitor`] owns the shared value and its condvar; [`Outside`] is a thread's permission to
+//! Nothing here knows about Raft. [`Monitor`] owns the shared value and its condvars; [`Outside`] is a thread's permission to
 //! touch the outside world, which entering the monitor borrows; [`Clock`] is where time is read. The rules that these
 //! types enforce, and how, are in [`crate::locking`].
 

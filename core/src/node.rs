@@ -16,7 +16,7 @@ pub use config::{Config, ConfigError};
 pub use engine::Engine;
 pub use error::{StartError, Stopped, StorageError, TransportError, WaitError};
 pub use handle::Node;
-pub use shared::{Digest, Shared, Work};
+pub use shared::{Audience, Digest, Shared, Work};
 pub use status::{Leadership, NoLeader, Status};
 #[cfg(feature = "redb")]
 pub use storage::RedbStorage;

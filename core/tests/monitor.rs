@@ -24,6 +24,8 @@ struct Numbers {
 
 impl Guarded for Numbers {
     type Digest = (u64, Option<&'static str>);
+    type Audience = ();
+    const AUDIENCES: &'static [()] = &[()];
 
     fn digest(&self) -> Self::Digest {
         (self.seen, self.gave_up)
@@ -102,7 +104,7 @@ fn waiter<R: Send + 'static>(
     let wait = move || {
         let mut outside = Outside::claim("waiter");
         let found = monitor.enter(&mut outside, "wait", |section| {
-            section.wait_until("a sign", look)
+            section.wait_until((), "a sign", look)
         });
         let _ = sender.send(found);
     };
@@ -260,7 +262,7 @@ fn the_machines_clock_ends_a_wait_by_itself() {
     let mut outside = Outside::claim("waiter");
     let (by, now) = monitor.enter(&mut outside, "wait", |section| {
         let by = section.now() + Duration::from_millis(2);
-        let now = section.wait_until("the deadline", |_, now| {
+        let now = section.wait_until((), "the deadline", |_, now| {
             if now >= by {
                 Look::Ready(now)
             } else {
@@ -299,7 +301,7 @@ fn a_section_that_panics_gives_up_and_wakes_everyone() {
         (
             |section| {
                 section.broken = true;
-                section.wait_until("nothing", |_, _| Look::<()>::NotBefore(None));
+                section.wait_until((), "nothing", |_, _| Look::<()>::NotBefore(None));
             },
             "it is broken",
         ),
@@ -436,7 +438,7 @@ fn the_observer_sees_each_step() {
     let (monitor, events) = watched();
     monitor.enter(&mut Outside::claim("test"), "act", |section| {
         section.seen = 4;
-        section.wait_until("nothing", |_, _| Look::Ready(()));
+        section.wait_until((), "nothing", |_, _| Look::Ready(()));
     });
     let seen: Vec<Event> = events.try_iter().collect();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The monitor: one lock, one condvar, and the rules of both.
+//! The monitor: one lock, its condvars, and the rules of both.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -20,6 +20,8 @@ use crate::Time;
 /// # struct Votes(u32);
 /// # impl Guarded for Votes {
 /// #     type Digest = u32;
+/// #     type Audience = ();
+/// #     const AUDIENCES: &[()] = &[()];
 /// #     fn digest(&self) -> u32 { self.0 }
 /// #     fn check(&self, _: &u32) -> Result<(), String> { Ok(()) }
 /// #     fn give_up(&mut self, _: &'static str) {}
@@ -41,6 +43,8 @@ use crate::Time;
 /// # struct Votes(u32);
 /// # impl Guarded for Votes {
 /// #     type Digest = u32;
+/// #     type Audience = ();
+/// #     const AUDIENCES: &[()] = &[()];
 /// #     fn digest(&self) -> u32 { self.0 }
 /// #     fn check(&self, _: &u32) -> Result<(), String> { Ok(()) }
 /// #     fn give_up(&mut self, _: &'static str) {}
@@ -62,6 +66,8 @@ use crate::Time;
 /// # struct Votes(u32);
 /// # impl Guarded for Votes {
 /// #     type Digest = u32;
+/// #     type Audience = ();
+/// #     const AUDIENCES: &[()] = &[()];
 /// #     fn digest(&self) -> u32 { self.0 }
 /// #     fn check(&self, _: &u32) -> Result<(), String> { Ok(()) }
 /// #     fn give_up(&mut self, _: &'static str) {}
@@ -80,6 +86,8 @@ use crate::Time;
 /// # struct Votes(u32);
 /// # impl Guarded for Votes {
 /// #     type Digest = u32;
+/// #     type Audience = ();
+/// #     const AUDIENCES: &[()] = &[()];
 /// #     fn digest(&self) -> u32 { self.0 }
 /// #     fn check(&self, _: &u32) -> Result<(), String> { Ok(()) }
 /// #     fn give_up(&mut self, _: &'static str) {}
@@ -99,6 +107,8 @@ use crate::Time;
 /// # struct Votes(u32);
 /// # impl Guarded for Votes {
 /// #     type Digest = u32;
+/// #     type Audience = ();
+/// #     const AUDIENCES: &[()] = &[()];
 /// #     fn digest(&self) -> u32 { self.0 }
 /// #     fn check(&self, _: &u32) -> Result<(), String> { Ok(()) }
 /// #     fn give_up(&mut self, _: &'static str) {}
@@ -152,11 +162,24 @@ impl Outside {
 
 /// What a monitor can guard.
 pub trait Guarded {
-    /// The few small things that a waiter can observe. The monitor broadcasts exactly when it has changed.
+    /// The few small things that waiters can observe. The monitor broadcasts exactly when they have changed.
     type Digest: PartialEq;
 
-    /// What a waiter can observe now.
+    /// Those who wait for the same kind of change. Each audience has a condvar of its own on the one lock, because waking a thread that
+    /// finds nothing new costs everyone who wants the lock after it. With one audience there is one condvar.
+    type Audience: Copy + PartialEq + 'static;
+
+    /// All audiences.
+    const AUDIENCES: &'static [Self::Audience];
+
+    /// What waiters can observe now.
     fn digest(&self) -> Self::Digest;
+
+    /// Whether this audience can see a difference between two digests: then the monitor broadcasts to it. It may see too much, and must
+    /// not see too little.
+    fn concerns(_: Self::Audience, before: &Self::Digest, now: &Self::Digest) -> bool {
+        before != now
+    }
 
     /// Checks the invariants, given what could be observed when the section began. Called at every leave and wait.
     ///
@@ -200,10 +223,11 @@ pub trait Observer<S>: Send + Sync {
     fn observe(&self, thread: &'static str, section: &'static str, step: Step, state: Option<&S>);
 }
 
-/// One lock, one condvar, and the state they guard. There is no way to the state but [`Monitor::enter`].
-pub struct Monitor<S> {
+/// One lock, its condvars, and the state they guard. There is no way to the state but [`Monitor::enter`].
+pub struct Monitor<S: Guarded> {
     state: Mutex<S>,
-    changed: Condvar,
+    /// One for each audience; every one of them broadcasts, none signals.
+    changed: Vec<(S::Audience, Condvar)>,
     clock: Clock,
     board: Board,
     observer: Option<Arc<dyn Observer<S>>>,
@@ -219,7 +243,10 @@ impl<S: Guarded> Monitor<S> {
     pub fn with_clock(state: S, clock: Clock) -> Monitor<S> {
         Monitor {
             state: Mutex::new(state),
-            changed: Condvar::new(),
+            changed: S::AUDIENCES
+                .iter()
+                .map(|&who| (who, Condvar::new()))
+                .collect(),
             clock,
             board: Board::new(),
             observer: None,
@@ -284,8 +311,14 @@ impl<S: Guarded> Monitor<S> {
     pub fn tick(&self, outside: &mut Outside, to: Time) {
         self.enter(outside, "let time pass", |section| {
             section.monitor.clock.set(to);
-            section.monitor.changed.notify_all();
+            section.monitor.wake(|_| true);
         });
+    }
+
+    /// Broadcasts to these audiences. Returns whether there are any.
+    fn wake(&self, whom: impl Fn(S::Audience) -> bool) -> bool {
+        let concerned = self.changed.iter().filter(|&&(who, _)| whom(who));
+        concerned.map(|(_, changed)| changed.notify_all()).count() > 0
     }
 
     /// The clock.
@@ -319,15 +352,22 @@ impl<S: Guarded> Section<'_, S> {
         self.now
     }
 
-    /// Gives up the lock and sleeps until `look` is ready, looking again after every broadcast. `what` completes the sentence "the
-    /// thread waits for ...".
+    /// Gives up the lock and sleeps, as one of the audience `who`, until `look` is ready, looking again after every broadcast to it.
+    /// `what` completes the sentence "the thread waits for ...".
     ///
     /// Everything that was known before the wait may be false after it: `look` gets the state and the time as they are now.
     pub fn wait_until<R>(
         &mut self,
+        who: S::Audience,
         what: &'static str,
         mut look: impl FnMut(&mut S, Time) -> Look<R>,
     ) -> R {
+        let monitor = self.monitor;
+        let changed = monitor
+            .changed
+            .iter()
+            .find(|(audience, _)| *audience == who);
+        let (_, changed) = changed.expect("whoever waits is one of the audiences");
         loop {
             let by = match look(&mut self.guard, self.now) {
                 Look::Ready(result) => return result,
@@ -335,13 +375,10 @@ impl<S: Guarded> Section<'_, S> {
             };
             self.settle();
             self.observe(Step::Waits(what));
-            let monitor = self.monitor;
             monitor
                 .board
                 .set(self.thread, self.token, Activity::WaitsFor(what));
-            monitor
-                .changed
-                .wait(&mut self.guard, monitor.clock.timeout(by));
+            changed.wait(&mut self.guard, monitor.clock.timeout(by));
             monitor
                 .board
                 .set(self.thread, self.token, Activity::Inside(self.name));
@@ -351,7 +388,7 @@ impl<S: Guarded> Section<'_, S> {
         }
     }
 
-    /// Checks the invariants and broadcasts, still under the lock, if a waiter can see a difference.
+    /// Checks the invariants and broadcasts, still under the lock, to those who can see a difference.
     fn settle(&mut self) -> bool {
         if let Err(broken) = self.guard.check(&self.before) {
             panic!(
@@ -359,11 +396,9 @@ impl<S: Guarded> Section<'_, S> {
                 self.thread, self.name
             );
         }
-        let changed = self.guard.digest() != self.before;
-        if changed {
-            self.monitor.changed.notify_all();
-        }
-        changed
+        let now = self.guard.digest();
+        let before = &self.before;
+        now != *before && self.monitor.wake(|who| S::concerns(who, before, &now))
     }
 
     fn observe(&self, step: Step) {
@@ -390,7 +425,7 @@ impl<S: Guarded> Drop for Section<'_, S> {
     fn drop(&mut self) {
         if !self.in_order {
             self.guard.give_up(self.name);
-            self.monitor.changed.notify_all();
+            self.monitor.wake(|_| true);
             self.monitor.board.clear(self.thread, self.token);
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::status::NoLeader;
-use super::{Leadership, Shared, Status, Stopped, Transport, WaitError, Work};
+use super::{Audience, Leadership, Shared, Status, Stopped, Storage, Transport, WaitError, Work};
 use crate::lock::{Look, Monitor, Section};
 use crate::rules::{At, Ballot};
 use crate::{Batch, Message, NodeId, Outside, ThreadActivity, Time};
@@ -77,7 +77,7 @@ impl Engine {
     /// If the node stopped.
     pub fn leader_turn(&self, outside: &mut Outside) -> Result<(), Stopped> {
         let work = self.monitor.enter(outside, "send heartbeats", |section| {
-            section.wait_until("the next heartbeat", |shared, now| {
+            section.wait_until(Audience::Leader, "the next heartbeat", |shared, now| {
                 if let Some(why) = shared.stopped() {
                     return Look::Ready(Err(why.clone()));
                 }
@@ -170,18 +170,22 @@ impl Engine {
     ) -> Result<Leadership, WaitError> {
         self.monitor.enter(outside, "look who leads", |section| {
             let by = timeout.map(|timeout| section.now() + timeout);
-            section.wait_until("a change of leadership", |shared, now| {
-                let leadership = shared.leadership();
-                if let Some(why) = shared.stopped() {
-                    Look::Ready(Err(why.clone().into()))
-                } else if found(leadership) {
-                    Look::Ready(Ok(leadership))
-                } else if by.is_some_and(|by| by <= now) {
-                    Look::Ready(Err(WaitError::TimedOut))
-                } else {
-                    Look::NotBefore(by)
-                }
-            })
+            section.wait_until(
+                Audience::Callers,
+                "a change of leadership",
+                |shared, now| {
+                    let leadership = shared.leadership();
+                    if let Some(why) = shared.stopped() {
+                        Look::Ready(Err(why.clone().into()))
+                    } else if found(leadership) {
+                        Look::Ready(Ok(leadership))
+                    } else if by.is_some_and(|by| by <= now) {
+                        Look::Ready(Err(WaitError::TimedOut))
+                    } else {
+                        Look::NotBefore(by)
+                    }
+                },
+            )
         })
     }
 
@@ -192,6 +196,14 @@ impl Engine {
             section.stop(why);
             before
         })
+    }
+
+    /// Takes the disk from a node that has stopped, so that it is closed without the lock.
+    pub(super) fn take_storage(&self, outside: &mut Outside) -> Option<Box<dyn Storage>> {
+        self.monitor
+            .enter(outside, "give the disk back", |section| {
+                section.take_storage()
+            })
     }
 
     /// The monitor, for models.
@@ -235,20 +247,24 @@ impl Section<'_, Shared> {
 
 /// Waits until this node must campaign.
 fn await_deadline(section: &mut Section<'_, Shared>) -> Result<(), Stopped> {
-    section.wait_until("the election deadline", |shared, now| {
-        if let Some(why) = shared.stopped() {
-            return Look::Ready(Err(why.clone()));
-        }
-        match shared.raft.election_deadline() {
-            Some(deadline) if deadline <= now => Look::Ready(Ok(())),
-            deadline => sleep_until(shared, deadline),
-        }
-    })
+    section.wait_until(
+        Audience::Election,
+        "the election deadline",
+        |shared, now| {
+            if let Some(why) = shared.stopped() {
+                return Look::Ready(Err(why.clone()));
+            }
+            match shared.raft.election_deadline() {
+                Some(deadline) if deadline <= now => Look::Ready(Ok(())),
+                deadline => sleep_until(shared, deadline),
+            }
+        },
+    )
 }
 
 /// Waits until there is something to do about this campaign.
 fn await_decision(section: &mut Section<'_, Shared>, ballot: &Ballot) -> Result<(), Stopped> {
-    section.wait_until("votes", |shared, now| {
+    section.wait_until(Audience::Election, "votes", |shared, now| {
         if let Some(why) = shared.stopped() {
             return Look::Ready(Err(why.clone()));
         }

@@ -1,6 +1,6 @@
 //! The handle that users hold.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
@@ -14,11 +14,11 @@ use crate::{Outside, ThreadActivity};
 
 /// A running node: its threads, and the way to ask it.
 ///
-/// Dropping it shuts it down.
+/// It can be shared between threads. Dropping it shuts it down.
 pub struct Node {
     engine: Arc<Engine>,
-    threads: Vec<JoinHandle>,
-    running: bool,
+    /// Those that are still to be joined. Held for no longer than it takes to add or take one.
+    threads: Mutex<Vec<JoinHandle>>,
 }
 
 impl Node {
@@ -59,10 +59,9 @@ impl Node {
     /// # Errors
     /// If the transport can't start or the system gives no thread.
     pub fn run(engine: Arc<Engine>) -> Result<Node, StartError> {
-        let mut node = Node {
+        let node = Node {
             engine: engine.clone(),
-            threads: Vec::new(),
-            running: true,
+            threads: Mutex::default(),
         };
         // If one of these fails, dropping `node` stops and joins the ones before.
         node.spawn("election", Engine::election_loop)?;
@@ -71,15 +70,11 @@ impl Node {
         Ok(node)
     }
 
-    fn spawn(
-        &mut self,
-        name: &'static str,
-        body: fn(&Engine, &mut Outside),
-    ) -> Result<(), StartError> {
+    fn spawn(&self, name: &'static str, body: fn(&Engine, &mut Outside)) -> Result<(), StartError> {
         let engine = self.engine.clone();
         let thread = spawn(name, move || body(&engine, &mut Outside::claim(name)))
             .map_err(StartError::Thread)?;
-        self.threads.push(thread);
+        self.joinable().push(thread);
         Ok(())
     }
 
@@ -130,36 +125,40 @@ impl Node {
     }
 
     /// Shuts the node down: every wait ends with [`Stopped::Shutdown`], and all its threads have ended when this returns, once the
-    /// write that one of them may be making is done. What was said stays true: the storage holds it.
+    /// write that one of them may be making is done. What was said stays true: the storage holds it. May be called again, and from
+    /// several threads; the threads are joined by the call that comes first, and the others return at once.
     ///
     /// # Errors
     /// If the node had stopped before, for another reason: which.
-    pub fn shutdown(mut self) -> Result<(), Stopped> {
-        match self.stop() {
+    pub fn shutdown(&self) -> Result<(), Stopped> {
+        let mut outside = Outside::caller();
+        let before = self.engine.stop(&mut outside, Stopped::Shutdown);
+        let threads = std::mem::take(&mut *self.joinable());
+        if !threads.is_empty() {
+            for thread in threads {
+                // A thread that drops its own node must not wait for itself; it ends when it returns.
+                if !thread.is_current() {
+                    thread.join();
+                }
+            }
+            self.engine.transport().stop(&outside);
+            // Closed here, and not when the last handle goes: whoever shut it down may open it again.
+            drop(self.engine.take_storage(&mut outside));
+        }
+        match before {
             None | Some(Stopped::Shutdown) => Ok(()),
             Some(why) => Err(why),
         }
     }
 
-    fn stop(&mut self) -> Option<Stopped> {
-        self.running = false;
-        let mut outside = Outside::caller();
-        let before = self.engine.stop(&mut outside, Stopped::Shutdown);
-        for thread in self.threads.drain(..) {
-            // A thread that drops its own node must not wait for itself; it ends when it returns.
-            if !thread.is_current() {
-                thread.join();
-            }
-        }
-        self.engine.transport().stop(&outside);
-        before
+    fn joinable(&self) -> MutexGuard<'_, Vec<JoinHandle>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if self.running {
-            self.stop();
-        }
+        // Whoever drops it does not ask why it had stopped.
+        let _ = self.shutdown();
     }
 }

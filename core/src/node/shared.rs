@@ -2,7 +2,7 @@
 
 use super::{Leadership, Stopped, Storage, StorageError};
 use crate::lock::{Guarded, sync};
-use crate::rules::{At, HardState, Raft, RoleKind, Verdict, Write, WriteId};
+use crate::rules::{At, HardState, Raft, Term, Verdict, Write, WriteId};
 use crate::{Message, Time};
 
 /// Everything that a node's threads share, behind its one lock.
@@ -35,19 +35,42 @@ pub struct Work {
     pub news: Option<(u64, Leadership)>,
 }
 
-/// What a waiter can observe: the monitor broadcasts exactly when one of these has changed.
+/// Those who wait, each for its own kind of change.
+///
+/// One condvar for all of them woke every voter's loops for each new term, on the way of its answer: 70 futex calls an election
+/// instead of 24, and 15 us more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// The election thread.
+    Election,
+    /// The leader thread.
+    Leader,
+    /// Users who wait for a leadership.
+    Callers,
+}
+
+/// What waiters can observe: all that their predicates read, and nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest {
+    /// Nobody waits for it; the invariants compare it.
     hard_state: HardState,
-    /// Who waits for a leadership sees term and leader; every loop sees the role.
-    role: RoleKind,
+    election: ElectionSees,
+    /// Whether heartbeats are to be sent: the leader thread sees that. When they are due it keeps to itself.
+    leads: bool,
+    /// What callers see.
     leadership: Leadership,
-    /// The election thread sees a campaign decided, not every vote.
+    /// Everyone sees the end.
+    stopped: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ElectionSees {
+    /// Which campaign runs,
+    campaign: Option<(Term, Option<u64>)>,
+    /// and that it is decided: not every vote.
     standing: Option<Verdict>,
     /// It sleeps until its alarm, so it must hear of a deadline that has come closer than that.
     oversleeps: bool,
-    /// Everyone sees the end.
-    stopped: bool,
 }
 
 impl Shared {
@@ -121,6 +144,11 @@ impl Shared {
         }
     }
 
+    /// The disk, for good: the node has stopped. Nothing while somebody still writes.
+    pub fn take_storage(&mut self) -> Option<Box<dyn Storage>> {
+        self.stopped.as_ref().and(self.storage.take())
+    }
+
     /// The flusher brings the disk back, with the number of what it wrote or the error. After an error nothing is tried again: the
     /// node stops.
     pub fn finish_write(
@@ -139,19 +167,32 @@ impl Shared {
 
 impl Guarded for Shared {
     type Digest = Digest;
+    type Audience = Audience;
+    const AUDIENCES: &'static [Audience] =
+        &[Audience::Election, Audience::Leader, Audience::Callers];
 
     fn digest(&self) -> Digest {
+        let deadline = self.raft.election_deadline();
         Digest {
             hard_state: self.raft.hard_state(),
-            role: self.raft.role().kind(),
+            election: ElectionSees {
+                campaign: self.raft.campaign_running(),
+                standing: self.raft.standing(),
+                oversleeps: deadline.is_some_and(|by| by < self.alarm),
+            },
+            leads: self.raft.heartbeat_due().is_some(),
             leadership: self.leadership(),
-            standing: self.raft.standing(),
-            oversleeps: self
-                .raft
-                .election_deadline()
-                .is_some_and(|by| by < self.alarm),
             stopped: self.stopped.is_some(),
         }
+    }
+
+    fn concerns(who: Audience, before: &Digest, now: &Digest) -> bool {
+        let news = match who {
+            Audience::Election => before.election != now.election,
+            Audience::Leader => before.leads != now.leads,
+            Audience::Callers => before.leadership != now.leadership,
+        };
+        news || before.stopped != now.stopped
     }
 
     fn check(&self, before: &Digest) -> Result<(), String> {

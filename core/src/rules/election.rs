@@ -98,7 +98,7 @@ impl Raft {
 
     /// Whether the campaign of this ballot calls for something at `now`; nothing while its answers are awaited.
     pub fn verdict(&self, ballot: &Ballot, now: Time) -> Option<Verdict> {
-        if self.term() != ballot.term || self.attempt() != Some(ballot.attempt) {
+        if self.campaign_running() != Some((ballot.term, ballot.attempt)) {
             return Some(Verdict::Superseded);
         }
         self.standing()
@@ -263,11 +263,11 @@ impl Raft {
             .map_or(Time::NEVER, |tally| tally.ask_again)
     }
 
-    /// The attempt of the campaign that runs: `Some(None)` for a candidacy, which its term names; `None` without a campaign.
-    fn attempt(&self) -> Option<Option<u64>> {
+    /// The campaign that runs: its term, and which attempt if it is a pre-vote. No two have the same.
+    pub fn campaign_running(&self) -> Option<(Term, Option<u64>)> {
         match self.role {
-            Role::PreCandidate { attempt, .. } => Some(Some(attempt)),
-            Role::Candidate { .. } => Some(None),
+            Role::PreCandidate { attempt, .. } => Some((self.term(), Some(attempt))),
+            Role::Candidate { .. } => Some((self.term(), None)),
             Role::Follower { .. } | Role::Leader { .. } => None,
         }
     }
