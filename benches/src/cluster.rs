@@ -96,6 +96,8 @@ impl Cluster {
             _folder: folder,
         };
         cluster.settle();
+        // The first is spent on threads that have yet to start. If it fails, so will the next, which says why.
+        let _ = cluster.elect();
         cluster
     }
 

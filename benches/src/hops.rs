@@ -33,8 +33,8 @@ pub fn measure(setup: Setup, scratch: &Path, elections: usize) -> Vec<Vec<Durati
     let trace = Trace::default();
     let mut cluster = Cluster::traced(setup, scratch, &trace);
     let mut rows = Vec::with_capacity(elections);
-    // The first has no leader before it, and what is unclean is left out: the medians are measured elsewhere.
-    for _ in 0..=elections {
+    // What is unclean is left out: the medians are measured elsewhere.
+    for _ in 0..elections {
         trace.take();
         match cluster.fire() {
             Ok((_, (candidate, fired))) => {
@@ -70,14 +70,10 @@ fn path(notes: &[Note], nodes: usize, candidate: usize, fired: Moment) -> Option
             .find(|note| note.node == node && note.at >= after && is(&note.event))
             .map(|note| note.at)
     };
-    // The moment at which the section was asked for, of which `left` is the end.
-    let asked = |node: usize, left: Moment, section: &'static str| {
-        let mut before = notes
-            .iter()
-            .rev()
-            .filter(|note| note.node == node && note.at < left);
-        before
-            .find(|note| note.event == Event::Wants(section))
+    let last = |node: usize, before: Moment, event: Event| {
+        let mut notes = notes.iter().rev();
+        notes
+            .find(|note| note.node == node && note.at < before && note.event == event)
             .map(|note| note.at)
     };
     let handles = "handle a message";
@@ -87,33 +83,26 @@ fn path(notes: &[Note], nodes: usize, candidate: usize, fired: Moment) -> Option
         fired,
         &|event| matches!(event, Event::Left(section, left) if *section == "campaign" && left.role == RoleKind::Candidate),
     )?;
-    let woke = notes
-        .iter()
-        .rev()
-        .find(|note| {
-            note.node == candidate && note.at < campaigns && note.event == Event::Woke("election")
-        })
-        .map(|note| note.at)?;
+    // It slept and woke, or came so late that it did not have to sleep.
+    let woke = last(candidate, campaigns, Event::Has("campaign"))?;
     let requests = first(candidate, campaigns, &|event| {
         *event == Event::Sends("RequestVote")
     })?;
     let (counted, voter) = deciding(notes, candidate, requests)?;
-    let answered = asked(candidate, counted, handles)?;
+    let answered = last(candidate, counted, Event::Wants(handles))?;
     let decided = first(
         voter,
         requests,
         &|event| matches!(event, Event::Left(section, _) if *section == handles),
     )?;
-    let asked_voter = asked(voter, decided, handles)?;
+    let asked_voter = last(voter, decided, Event::Wants(handles))?;
     let answers = first(voter, decided, &|event| *event == Event::Sends("VoteReply"))?;
-    let wakes = first(candidate, counted, &|event| {
-        *event == Event::Woke("election")
-    })?;
     let leads = first(
         candidate,
-        wakes,
+        counted,
         &|event| matches!(event, Event::Left(section, left) if *section == "count the votes" && left.role == RoleKind::Leader),
     )?;
+    let wakes = last(candidate, leads, Event::Has("count the votes"))?;
     let mut known: Vec<Moment> = (0..nodes)
         .filter(|&node| node != candidate)
         .filter_map(|node| {
@@ -139,7 +128,8 @@ fn path(notes: &[Note], nodes: usize, candidate: usize, fired: Moment) -> Option
 
 /// When the candidate had counted a majority, and whose vote made it one.
 fn deciding(notes: &[Note], candidate: usize, after: Moment) -> Option<(Moment, usize)> {
-    let mut before = 0;
+    // It counted its own vote before it asked for others.
+    let mut before = 1 << candidate;
     for note in notes
         .iter()
         .filter(|note| note.node == candidate && note.at >= after)
@@ -149,7 +139,7 @@ fn deciding(notes: &[Note], candidate: usize, after: Moment) -> Option<(Moment, 
                 let voter = (left.granted & !before).trailing_zeros();
                 return Some((note.at, usize::try_from(voter).ok()?));
             }
-            before = left.granted | 1 << candidate;
+            before |= left.granted;
         }
     }
     None

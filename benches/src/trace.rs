@@ -28,8 +28,8 @@ pub struct Note {
 pub enum Event {
     /// A thread asks for the lock, to do this.
     Wants(&'static str),
-    /// A thread woke and has the lock again.
-    Woke(&'static str),
+    /// A thread has the lock, for the section of this name: at first, or again after it slept in it.
+    Has(&'static str),
     /// A thread leaves the section of this name, and this is what it leaves.
     Left(&'static str, Standing),
     /// Messages are handed to the wire; the first is of this kind.
@@ -101,7 +101,7 @@ impl Observer<Shared> for Traced<Watch> {
     ) {
         match (step, state) {
             (Step::Wants, _) => self.note(Event::Wants(section)),
-            (Step::Woke, _) => self.note(Event::Woke(thread)),
+            (Step::Entered | Step::Woke, _) => self.note(Event::Has(section)),
             (Step::Left(_), Some(state)) => self.note(Event::Left(section, Standing::of(state))),
             _ => {}
         }
