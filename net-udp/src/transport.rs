@@ -3,11 +3,9 @@
 mod receiver;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -59,11 +57,14 @@ impl UdpConfig {
 /// It serves one node, once. A clone is another handle to the same socket: keep one to read the
 /// [counters](UdpTransport::counters) after the node has taken the other. It does not stop what it did not start. The address is free
 /// again when the last handle is gone.
+///
+/// Stopping wakes the receiver with a datagram that the socket sends to itself, and so takes no time; where that is lost (a firewall,
+/// an address that this machine no longer has) it takes up to a second.
 pub struct UdpTransport {
     link: Arc<Link>,
     peers: Arc<BTreeMap<NodeId, SocketAddr>>,
     /// Only with the handle that was started.
-    receiving: Mutex<Option<Receiving>>,
+    receiver: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Clone for UdpTransport {
@@ -71,7 +72,7 @@ impl Clone for UdpTransport {
         UdpTransport {
             link: self.link.clone(),
             peers: self.peers.clone(),
-            receiving: Mutex::new(None),
+            receiver: Mutex::new(None),
         }
     }
 }
@@ -85,13 +86,6 @@ struct Link {
     counts: Counts,
     started: AtomicBool,
     stopping: AtomicBool,
-}
-
-/// The receiver, from outside.
-struct Receiving {
-    thread: JoinHandle<()>,
-    /// Nothing ever comes; it is disconnected when the receiver has ended.
-    ended: mpsc::Receiver<Infallible>,
 }
 
 impl UdpTransport {
@@ -108,6 +102,9 @@ impl UdpTransport {
         let local = socket
             .local_addr()
             .map_err(failed(format!("can't tell the port of {listen}")))?;
+        socket
+            .set_read_timeout(Some(LOOK_UP))
+            .map_err(failed(format!("can't bound the wait on {listen}")))?;
         let sizes = SockRef::from(&socket);
         if let Some(bytes) = config.receive_buffer {
             sizes
@@ -140,7 +137,7 @@ impl UdpTransport {
                 stopping: AtomicBool::new(false),
             }),
             peers: Arc::default(),
-            receiving: Mutex::new(None),
+            receiver: Mutex::new(None),
         };
         Ok(transport.with_peers(config.peers))
     }
@@ -162,10 +159,8 @@ impl UdpTransport {
         self.link.counts.snapshot()
     }
 
-    fn receiving(&self) -> MutexGuard<'_, Option<Receiving>> {
-        self.receiving
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn receiver(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends one message, in one datagram.
@@ -208,15 +203,11 @@ impl Transport for UdpTransport {
             ));
         }
         let receiver = Receiver::new(self.link.clone(), self.peers.clone(), inbox);
-        let (alive, ended) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("receiver".into())
-            .spawn(move || {
-                receiver.run();
-                drop(alive);
-            })
+            .spawn(|| receiver.run())
             .map_err(|e| TransportError::new("the system gave no thread", Some(e)))?;
-        *self.receiving() = Some(Receiving { thread, ended });
+        *self.receiver() = Some(thread);
         Ok(())
     }
 
@@ -228,51 +219,35 @@ impl Transport for UdpTransport {
     }
 
     fn stop(&self, _: &Outside) {
-        let Some(Receiving { thread, ended }) = self.receiving().take() else {
+        let Some(receiver) = self.receiver().take() else {
             return;
         };
         self.link.stopping.store(true, Ordering::SeqCst);
         // The receiver that stops its own transport must not wait for itself: it sees the flag when it comes back to its loop.
-        if thread.thread().id() == thread::current().id() {
-            *self.receiving() = Some(Receiving { thread, ended });
+        if receiver.thread().id() == thread::current().id() {
+            *self.receiver() = Some(receiver);
             return;
         }
-        // Once it is woken it ends, but it may be busy with a message, and the wake-up may be lost.
-        loop {
-            self.link.wake();
-            thread.thread().unpark();
-            match ended.recv_timeout(WAKE_AGAIN) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(_) | Err(RecvTimeoutError::Disconnected) => break,
-            }
-        }
+        // It waits for a datagram, or pauses after an error; and if neither wakes it, it looks up by itself. Each comes after the flag.
+        self.link.knock();
+        receiver.thread().unpark();
         // An error is a panic, which the thread itself has reported, and the node has seen.
-        let _ = thread.join();
+        let _ = receiver.join();
     }
 }
 
-/// How long after a wake-up the receiver is woken once more, if it has not ended.
-const WAKE_AGAIN: Duration = Duration::from_millis(50);
+/// How long the receiver waits for a datagram before it looks whether it should stop: so long does a stop take whose knock is lost.
+/// (Closing the socket's receiving half would wake it at once, but on Linux alone, and std's `recv_from` may then panic: it gets a
+/// datagram from nobody, and finds in the sender's place what was there before.)
+const LOOK_UP: Duration = Duration::from_secs(1);
 
 impl Link {
     fn stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Makes the receiver come back from the system, after the flag was set; either way alone would do on Linux.
-    fn wake(&self) {
-        self.close();
-        self.knock();
-    }
-
-    /// Closes the receiving half. On Linux this wakes whoever receives, now and later, and nothing can lose it; it is so even though
-    /// the call says "not connected", which for UDP is always true. Other systems stop at that error.
-    fn close(&self) {
-        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Read);
-    }
-
-    /// Sends a datagram to itself. It can be lost: if the buffer is full, in which case there is a datagram to wake the receiver
-    /// anyway; and if a firewall or a change of addresses is in the way.
+    /// Sends a datagram to itself, so that the receiver comes back from the system. It can be lost: if the buffer is full, in which
+    /// case there is a datagram to wake the receiver anyway; and if a firewall or a change of addresses is in the way.
     fn knock(&self) {
         let mut to = self.local;
         // "Any address" is nobody's; but who listens on it hears what comes to the loopback address.
@@ -287,65 +262,90 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use biglock::{Clock, Config, MemoryStorage, Node};
+
     use super::*;
 
-    /// Whatever receives on a socket comes back from there. `wake` comes before or after it waits: both must do.
-    fn wakes(listen: &str, wake: fn(&Link)) {
-        for _ in 0..20 {
-            let config = UdpConfig::new(NodeId(1), 1, listen.parse().unwrap());
-            let link = UdpTransport::bind(config).unwrap().link;
-            let (awake, woken) = mpsc::channel();
-            thread::scope(|threads| {
-                let receive = || {
-                    let _ = link.socket.recv_from(&mut [0; 9]);
-                    let _ = awake.send(());
-                };
-                thread::Builder::new()
-                    .spawn_scoped(threads, receive)
-                    .unwrap();
-                wake(&link);
-                let woken = woken.recv_timeout(Duration::from_secs(20));
-                // Else the scope, and the test, would wait for ever.
-                link.wake();
-                woken.expect("the receiver did not wake");
-            });
-        }
+    /// Longer than anything here takes; it only ends a test that hangs.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn bind(listen: &str) -> UdpTransport {
+        let config = UdpConfig::new(NodeId(1), 1, listen.parse().unwrap());
+        UdpTransport::bind(config).unwrap()
     }
 
-    /// On Linux a socket whose receiving half is closed fails again and again; `stop` must get through the pauses in between.
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn a_socket_that_fails_is_counted_and_stops() {
-        let listen = (Ipv4Addr::LOCALHOST, 0).into();
-        let transport = UdpTransport::bind(UdpConfig::new(NodeId(1), 1, listen)).unwrap();
-        let link = transport.link.clone();
-        let mut config = biglock::Config::new(1, [1, 2]);
-        config.clock = biglock::Clock::manual();
-        let storage = biglock::MemoryStorage::new();
-        let node = biglock::Node::start(config, storage, transport).unwrap();
-        link.close();
-        while link.counts.snapshot().receive_errors < 4 {
-            thread::yield_now();
+    /// Node 1 of two, whose time stands still: its receiver waits for datagrams and for nothing else.
+    fn start(transport: UdpTransport) -> Node {
+        let mut config = Config::new(1, [1, 2]);
+        config.clock = Clock::manual();
+        Node::start(config, MemoryStorage::new(), transport).unwrap()
+    }
+
+    fn must_stop(node: Node) {
+        let (stopped, stops) = mpsc::channel();
+        let stop = move || stopped.send(node.shutdown()).unwrap();
+        thread::Builder::new().spawn(stop).unwrap();
+        stops.recv_timeout(PATIENCE).expect("it hangs").unwrap();
+    }
+
+    /// The knock comes before or after it waits: both must do.
+    fn knock_wakes(listen: &str) {
+        for _ in 0..20 {
+            let link = bind(listen).link;
+            // So that nothing else wakes it in time.
+            link.socket.set_read_timeout(Some(2 * PATIENCE)).unwrap();
+            let (awake, woken) = mpsc::channel();
+            let socket = link.socket.try_clone().unwrap();
+            let receive = move || awake.send(socket.recv_from(&mut [0; 9])).unwrap();
+            thread::Builder::new().spawn(receive).unwrap();
+            link.knock();
+            let woken = woken.recv_timeout(PATIENCE);
+            let (length, _) = woken.expect("the receiver did not wake").unwrap();
+            assert_eq!(length, 0);
         }
-        node.shutdown().unwrap();
-        let counters = link.counts.snapshot();
-        assert_eq!(counters.dropped() + counters.delivered, 0, "{counters}");
     }
 
     #[test]
     fn a_knock_wakes_the_receiver() {
-        wakes("127.0.0.1:0", Link::knock);
-        wakes("0.0.0.0:0", Link::knock);
+        knock_wakes("127.0.0.1:0");
+        knock_wakes("0.0.0.0:0");
         if UdpSocket::bind("[::1]:0").is_ok() {
-            wakes("[::1]:0", Link::knock);
-            wakes("[::]:0", Link::knock);
+            knock_wakes("[::1]:0");
+            knock_wakes("[::]:0");
         }
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
-    fn closing_wakes_the_receiver() {
-        wakes("127.0.0.1:0", Link::close);
-        wakes("0.0.0.0:0", Link::close);
+    fn it_stops_when_the_knock_is_lost() {
+        let elsewhere = UdpSocket::bind("127.0.0.1:0").unwrap();
+        elsewhere.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut transport = bind("127.0.0.1:0");
+        // As if the address had changed meanwhile, and were somebody else's.
+        Arc::get_mut(&mut transport.link).unwrap().local = elsewhere.local_addr().unwrap();
+        let link = transport.link.clone();
+        must_stop(start(transport));
+        let (length, _) = elsewhere.recv_from(&mut [0; 9]).unwrap();
+        assert_eq!(length, 0, "the knock");
+        assert_eq!(link.counts.snapshot(), Counters::default());
+    }
+
+    /// A socket that fails again and again, and can't even be knocked at: `stop` must get through the pauses in between.
+    #[test]
+    #[cfg(unix)]
+    fn a_socket_that_fails_is_counted_and_stops() {
+        let mut transport = bind("127.0.0.1:0");
+        let no_socket = std::fs::File::open("/dev/null").unwrap();
+        Arc::get_mut(&mut transport.link).unwrap().socket =
+            std::os::fd::OwnedFd::from(no_socket).into();
+        let link = transport.link.clone();
+        let node = start(transport);
+        while link.counts.snapshot().receive_errors < 4 {
+            thread::yield_now();
+        }
+        must_stop(node);
+        let counters = link.counts.snapshot();
+        assert_eq!(counters.dropped() + counters.delivered, 0, "{counters}");
     }
 }

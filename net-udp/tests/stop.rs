@@ -93,7 +93,7 @@ fn while_it_waits() {
             let transport = bind(listen);
             let address = transport.local_addr();
             let node = start(MemoryStorage::new(), transport);
-            must_end(|| node.shutdown()).unwrap();
+            must_end(move || node.shutdown()).unwrap();
             must_be_free(address);
         }
     }
@@ -123,7 +123,7 @@ fn while_it_is_flooded() {
     };
     let flood = thread::Builder::new().spawn(flood).unwrap();
     begun.recv_timeout(PATIENCE).unwrap();
-    let stopped = must_end(|| node.shutdown());
+    let stopped = must_end(move || node.shutdown());
     over.store(true, Ordering::Relaxed);
     flood.join().unwrap();
     stopped.unwrap();
@@ -216,7 +216,7 @@ fn by_the_receiver_itself() {
     let node = start(disk, transport);
     ask_for_vote(address);
     begun.recv_timeout(PATIENCE).unwrap();
-    must_end(|| node.shutdown()).unwrap();
+    must_end(move || node.shutdown()).unwrap();
     assert!(ended.load(Ordering::SeqCst), "stop waited for the receiver");
     must_be_free(address);
 }
@@ -226,7 +226,7 @@ fn twice() {
     let transport = Both(Arc::new(bind(LOOPBACK)));
     let address = transport.0.local_addr();
     let node = start(MemoryStorage::new(), transport.clone());
-    must_end(|| node.shutdown()).unwrap();
+    must_end(move || node.shutdown()).unwrap();
     let transport = must_end(move || {
         transport.stop(&Outside::claim("test"));
         transport
@@ -243,5 +243,5 @@ fn a_handle_that_was_not_started_stops_nothing() {
     let node = start(MemoryStorage::new(), transport);
     must_end(move || handle.stop(&Outside::claim("test")));
     query_status(address, CLUSTER, PATIENCE).expect("it still answers");
-    must_end(|| node.shutdown()).unwrap();
+    must_end(move || node.shutdown()).unwrap();
 }

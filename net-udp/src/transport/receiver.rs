@@ -1,7 +1,8 @@
 //! The receiving half: one thread, which also does whatever the node has to do about what it receives.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
+use std::io;
+use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -29,7 +30,7 @@ impl Receiver {
     }
 
     /// Receives until the transport is stopped. Nothing is done between the system's answer and the check of the flag, so whatever
-    /// wakes this thread after the flag was set ends it.
+    /// wakes this thread after the flag was set ends it; and the system answers at least every [`LOOK_UP`](super::LOOK_UP).
     pub(super) fn run(self) {
         let mut outside = Outside::claim("receiver");
         // One byte more than a datagram may have: the system cuts without a word what does not fit.
@@ -45,7 +46,8 @@ impl Receiver {
                     failures = 0;
                     self.take(&mut outside, &buffer[..length], from);
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // It was time to look up, under one of the two names that systems have for it; or a signal came.
+                Err(error) if matches!(error.kind(), WouldBlock | TimedOut | Interrupted) => {}
                 Err(error) => {
                     self.link.counts.receive_errors.add_one();
                     tracing::debug!(node = self.link.id.0, %error, "can't receive");
@@ -109,10 +111,7 @@ impl Receiver {
 /// Keeps a socket that fails again and again from taking a whole core: waits for ever longer, until the transport is stopped.
 fn pause(error: &io::Error, failures: &mut u32) {
     // Says on some systems that an earlier datagram of ours found nobody; on the next call it is gone.
-    if matches!(
-        error.kind(),
-        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
-    ) {
+    if matches!(error.kind(), ConnectionRefused | ConnectionReset) {
         return;
     }
     *failures = (*failures + 1).min(10);
