@@ -222,7 +222,7 @@ fn a_waiter_bears_wake_ups_for_no_reason() {
     for seen in [1, 2] {
         monitor.enter(&mut outside, "act", |numbers| numbers.seen = seen);
         until(&events, "waiter", sleeps);
-        monitor.tick(&mut outside, Time::ZERO);
+        monitor.disturb(&mut outside);
         until(&events, "waiter", sleeps);
     }
     assert!(waiting.try_recv().is_err());
@@ -247,6 +247,7 @@ fn a_deadline_ends_a_wait_by_the_clock_and_not_before() {
     });
     let mut outside = Outside::claim("time");
     monitor.tick(&mut outside, Time::from_nanos(by.as_nanos() - 1));
+    monitor.disturb(&mut outside);
     until(&events, "waiter", sleeps);
     assert!(waiting.try_recv().is_err());
     monitor.tick(&mut outside, by);

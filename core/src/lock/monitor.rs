@@ -181,6 +181,12 @@ pub trait Guarded {
         before != now
     }
 
+    /// When time alone makes a difference to this audience. If that comes closer while someone sleeps until later, the monitor
+    /// broadcasts, so that nobody oversleeps.
+    fn alarm(&self, _: Self::Audience) -> Option<Time> {
+        None
+    }
+
     /// Checks the invariants, given what could be observed when the section began. Called at every leave and wait.
     ///
     /// # Errors
@@ -225,12 +231,26 @@ pub trait Observer<S>: Send + Sync {
 
 /// One lock, its condvars, and the state they guard. There is no way to the state but [`Monitor::enter`].
 pub struct Monitor<S: Guarded> {
-    state: Mutex<S>,
+    guarded: Mutex<Held<S>>,
     /// One for each audience; every one of them broadcasts, none signals.
     changed: Vec<(S::Audience, Condvar)>,
     clock: Clock,
     board: Board,
     observer: Option<Arc<dyn Observer<S>>>,
+}
+
+/// What the lock guards.
+struct Held<S: Guarded> {
+    state: S,
+    /// Those who sleep, and were not yet woken.
+    asleep: Vec<Sleeper<S::Audience>>,
+}
+
+struct Sleeper<A> {
+    who: A,
+    token: u64,
+    /// When it looks again on its own.
+    until: Time,
 }
 
 impl<S: Guarded> Monitor<S> {
@@ -242,7 +262,10 @@ impl<S: Guarded> Monitor<S> {
     /// A monitor on this clock.
     pub fn with_clock(state: S, clock: Clock) -> Monitor<S> {
         Monitor {
-            state: Mutex::new(state),
+            guarded: Mutex::new(Held {
+                state,
+                asleep: Vec::new(),
+            }),
             changed: S::AUDIENCES
                 .iter()
                 .map(|&who| (who, Condvar::new()))
@@ -277,11 +300,11 @@ impl<S: Guarded> Monitor<S> {
         }
         // Declared first, so dropped last: if the section panics in leaving, what it made is dropped without the lock.
         let result;
-        let guard = self.state.lock();
+        let guard = self.guarded.lock();
         self.board.set(thread, token, Activity::Inside(name));
         let mut section = Section {
             now: self.clock.now(),
-            before: guard.digest(),
+            before: guard.state.digest(),
             guard,
             monitor: self,
             name,
@@ -303,22 +326,33 @@ impl<S: Guarded> Monitor<S> {
         result
     }
 
-    /// Moves a manual clock forward to `to` and wakes everyone: time is an event like any other. With a `to` that has passed it is
-    /// a wake-up for no reason, which every waiter must be able to bear.
+    /// Moves a manual clock forward to `to` and wakes those whose time has come, as a timer would: time is an event like any other.
     ///
     /// # Panics
     /// If the clock is the machine's own.
     pub fn tick(&self, outside: &mut Outside, to: Time) {
         self.enter(outside, "let time pass", |section| {
-            section.monitor.clock.set(to);
-            section.monitor.wake(|_| true);
+            self.clock.set(to);
+            for &who in S::AUDIENCES {
+                let due = |s: &Sleeper<_>| s.who == who && s.until <= to;
+                if section.guard.asleep.iter().any(due) {
+                    section.wake(who);
+                }
+            }
         });
     }
 
-    /// Broadcasts to these audiences. Returns whether there are any.
-    fn wake(&self, whom: impl Fn(S::Audience) -> bool) -> bool {
-        let concerned = self.changed.iter().filter(|&&(who, _)| whom(who));
-        concerned.map(|(_, changed)| changed.notify_all()).count() > 0
+    /// Wakes everyone for no reason. Every waiter must be able to bear it: the system may do the same.
+    pub fn disturb(&self, outside: &mut Outside) {
+        self.enter(outside, "disturb the others", |section| section.wake_all());
+    }
+
+    fn condvar(&self, who: S::Audience) -> &Condvar {
+        let mut all = self.changed.iter();
+        let (_, condvar) = all
+            .find(|(audience, _)| *audience == who)
+            .expect("AUDIENCES has all");
+        condvar
     }
 
     /// The clock.
@@ -334,7 +368,7 @@ impl<S: Guarded> Monitor<S> {
 
 /// Inside the lock: the state, and the only place from which to wait.
 pub struct Section<'a, S: Guarded> {
-    guard: MutexGuard<'a, S>,
+    guard: MutexGuard<'a, Held<S>>,
     monitor: &'a Monitor<S>,
     /// What could be observed when the lock was taken.
     before: S::Digest,
@@ -363,13 +397,9 @@ impl<S: Guarded> Section<'_, S> {
         mut look: impl FnMut(&mut S, Time) -> Look<R>,
     ) -> R {
         let monitor = self.monitor;
-        let changed = monitor
-            .changed
-            .iter()
-            .find(|(audience, _)| *audience == who);
-        let (_, changed) = changed.expect("whoever waits is one of the audiences");
+        let changed = monitor.condvar(who);
         loop {
-            let by = match look(&mut self.guard, self.now) {
+            let by = match look(&mut self.guard.state, self.now) {
                 Look::Ready(result) => return result,
                 Look::NotBefore(by) => by,
             };
@@ -378,32 +408,62 @@ impl<S: Guarded> Section<'_, S> {
             monitor
                 .board
                 .set(self.thread, self.token, Activity::WaitsFor(what));
+            let token = self.token;
+            self.guard.asleep.push(Sleeper {
+                who,
+                token,
+                until: by.unwrap_or(Time::NEVER),
+            });
             changed.wait(&mut self.guard, monitor.clock.timeout(by));
+            self.guard.asleep.retain(|sleeper| sleeper.token != token);
             monitor
                 .board
                 .set(self.thread, self.token, Activity::Inside(self.name));
             self.now = monitor.clock.now();
-            self.before = self.guard.digest();
+            self.before = self.guard.state.digest();
             self.observe(Step::Woke);
         }
     }
 
-    /// Checks the invariants and broadcasts, still under the lock, to those who can see a difference.
+    /// Checks the invariants and broadcasts, still under the lock, to those who can see a difference or would oversleep one.
     fn settle(&mut self) -> bool {
-        if let Err(broken) = self.guard.check(&self.before) {
+        if let Err(broken) = self.guard.state.check(&self.before) {
             panic!(
                 "invariant broken: {broken} (thread {}, which held the lock to {})",
                 self.thread, self.name
             );
         }
-        let now = self.guard.digest();
-        let before = &self.before;
-        now != *before && self.monitor.wake(|who| S::concerns(who, before, &now))
+        let now = self.guard.state.digest();
+        let changed = now != self.before;
+        let mut broadcast = false;
+        for &who in S::AUDIENCES {
+            if changed && S::concerns(who, &self.before, &now) || self.oversleeps(who) {
+                self.wake(who);
+                broadcast = true;
+            }
+        }
+        broadcast
+    }
+
+    fn oversleeps(&self, who: S::Audience) -> bool {
+        let alarm = self.guard.state.alarm(who).unwrap_or(Time::NEVER);
+        let late = |sleeper: &Sleeper<_>| sleeper.who == who && sleeper.until > alarm;
+        self.guard.asleep.iter().any(late)
+    }
+
+    /// Broadcasts to this audience.
+    fn wake(&mut self, who: S::Audience) {
+        self.monitor.condvar(who).notify_all();
+        self.guard.asleep.retain(|sleeper| sleeper.who != who);
+    }
+
+    fn wake_all(&mut self) {
+        S::AUDIENCES.iter().for_each(|&who| self.wake(who));
     }
 
     fn observe(&self, step: Step) {
         if let Some(observer) = &self.monitor.observer {
-            observer.observe(self.thread, self.name, step, Some(&self.guard));
+            observer.observe(self.thread, self.name, step, Some(&self.guard.state));
         }
     }
 }
@@ -411,21 +471,21 @@ impl<S: Guarded> Section<'_, S> {
 impl<S: Guarded> Deref for Section<'_, S> {
     type Target = S;
     fn deref(&self) -> &S {
-        &self.guard
+        &self.guard.state
     }
 }
 
 impl<S: Guarded> DerefMut for Section<'_, S> {
     fn deref_mut(&mut self) -> &mut S {
-        &mut self.guard
+        &mut self.guard.state
     }
 }
 
 impl<S: Guarded> Drop for Section<'_, S> {
     fn drop(&mut self) {
         if !self.in_order {
-            self.guard.give_up(self.name);
-            self.monitor.wake(|_| true);
+            self.guard.state.give_up(self.name);
+            self.wake_all();
             self.monitor.board.clear(self.thread, self.token);
         }
     }

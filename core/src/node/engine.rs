@@ -7,7 +7,7 @@ use super::status::NoLeader;
 use super::{Audience, Leadership, Shared, Status, Stopped, Storage, Transport, WaitError, Work};
 use crate::lock::{Look, Monitor, Section};
 use crate::rules::{At, Ballot};
-use crate::{Batch, Message, NodeId, Outside, ThreadActivity, Time};
+use crate::{Batch, Message, NodeId, Outside, ThreadActivity};
 
 /// The one value that a node's threads share, and their loops as its methods. [`Node::start`](crate::Node::start) only spawns them,
 /// so a model that runs one of them, or any of them together, runs what ships.
@@ -256,7 +256,7 @@ fn await_deadline(section: &mut Section<'_, Shared>) -> Result<(), Stopped> {
             }
             match shared.raft.election_deadline() {
                 Some(deadline) if deadline <= now => Look::Ready(Ok(())),
-                deadline => sleep_until(shared, deadline),
+                deadline => Look::NotBefore(deadline),
             }
         },
     )
@@ -270,16 +270,7 @@ fn await_decision(section: &mut Section<'_, Shared>, ballot: &Ballot) -> Result<
         }
         match shared.raft.verdict(ballot, now) {
             Some(_) => Look::Ready(Ok(())),
-            None => {
-                let by = shared.raft.look_again();
-                sleep_until(shared, Some(by))
-            }
+            None => Look::NotBefore(shared.raft.next_look()),
         }
     })
-}
-
-/// Sets the alarm, so that a deadline which comes closer than that is heard.
-fn sleep_until<R>(shared: &mut Shared, by: Option<Time>) -> Look<R> {
-    shared.alarm = by.unwrap_or(Time::NEVER);
-    Look::NotBefore(by)
 }

@@ -14,8 +14,6 @@ pub struct Shared {
     storage: Option<Box<dyn Storage>>,
     /// Set once, when the node stops; from then on nothing is decided, written or sent.
     stopped: Option<Stopped>,
-    /// When the election thread looks next, if nothing wakes it before.
-    pub(super) alarm: Time,
     /// The last leadership that was handed out as news,
     told: Leadership,
     /// and how many were.
@@ -69,8 +67,6 @@ struct ElectionSees {
     campaign: Option<(Term, Option<u64>)>,
     /// and that it is decided: not every vote.
     standing: Option<Verdict>,
-    /// It sleeps until its alarm, so it must hear of a deadline that has come closer than that.
-    oversleeps: bool,
 }
 
 impl Shared {
@@ -81,7 +77,6 @@ impl Shared {
             raft,
             storage: Some(storage),
             stopped: None,
-            alarm: Time::NEVER,
             told,
             changes: 0,
             random: fastrand::Rng::with_seed(seed),
@@ -172,17 +167,24 @@ impl Guarded for Shared {
         &[Audience::Election, Audience::Leader, Audience::Callers];
 
     fn digest(&self) -> Digest {
-        let deadline = self.raft.election_deadline();
         Digest {
             hard_state: self.raft.hard_state(),
             election: ElectionSees {
                 campaign: self.raft.campaign_running(),
                 standing: self.raft.standing(),
-                oversleeps: deadline.is_some_and(|by| by < self.alarm),
             },
             leads: self.raft.heartbeat_due().is_some(),
             leadership: self.leadership(),
             stopped: self.stopped.is_some(),
+        }
+    }
+
+    fn alarm(&self, who: Audience) -> Option<Time> {
+        match who {
+            Audience::Election => self.raft.next_look(),
+            Audience::Leader => self.raft.heartbeat_due(),
+            // Each has a time of its own, which nothing brings closer.
+            Audience::Callers => None,
         }
     }
 

@@ -117,9 +117,11 @@ impl Raft {
         (tally.refused.len() > members - majority).then_some(Verdict::Refused)
     }
 
-    /// When the campaign of this ballot must be looked at again if nothing happens before.
-    pub fn look_again(&self) -> Time {
-        self.deadline().min(self.ask_again_at())
+    /// When time alone calls for something: the deadline, or before it the moment to ask again. Nothing while this node leads.
+    pub fn next_look(&self) -> Option<Time> {
+        let deadline = self.election_deadline()?;
+        let again = self.standing().is_none().then(|| self.ask_again_at());
+        Some(again.map_or(deadline, |again| deadline.min(again)))
     }
 
     /// Spends the ballot: checks again everything it assumed, and acts on what it finds. Returns the ballot of what follows: the

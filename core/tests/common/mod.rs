@@ -212,11 +212,10 @@ impl Cluster {
         self.step(id, Server::campaign);
     }
 
-    /// This server's heartbeats are due.
+    /// This leader's heartbeats are due.
     pub fn heartbeat(&mut self, id: u64) {
-        self.now = self
-            .now
-            .max(self.raft(id).heartbeat_due().unwrap_or(self.now));
+        let due = self.raft(id).heartbeat_due();
+        self.now = self.now.max(due.expect("it leads"));
         self.step(id, Server::heartbeat);
     }
 
@@ -356,7 +355,7 @@ impl Server {
     fn timer(&self) -> Time {
         let election = match &self.ballot {
             Some(ballot) if self.raft.verdict(ballot, Time::ZERO).is_none() => {
-                self.raft.look_again()
+                self.raft.next_look().unwrap_or(Time::NEVER)
             }
             _ => self.raft.election_deadline().unwrap_or(Time::NEVER),
         };

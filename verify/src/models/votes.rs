@@ -85,7 +85,7 @@ pub fn receive(
     let messages: Vec<Message> = messages.into_iter().collect();
     world.thread(name, move |outside| {
         if messages.is_empty() {
-            node.monitor().tick(outside, DEADLINE);
+            node.monitor().disturb(outside);
         }
         for message in messages {
             node.receive(outside, message);
@@ -107,7 +107,17 @@ pub fn pass_time(
     });
 }
 
-/// The same, and then the node stops, at whatever it is by then.
+/// A thread that wakes everyone for no reason.
+pub fn disturb(world: &World, node: &Arc<Engine>, times: usize) {
+    let node = node.clone();
+    world.thread("waker", move |outside| {
+        for _ in 0..times {
+            node.monitor().disturb(outside);
+        }
+    });
+}
+
+/// A thread that lets time pass, and then stops the node at whatever it is by then.
 pub fn pass_time_and_stop(
     world: &World,
     node: &Arc<Engine>,
@@ -159,11 +169,11 @@ fn votes_3(world: &World) {
     let any = |kind| kinds.contains(&kind);
     let decided = any("granted") || any("higher term") || kinds == ["refused", "refused"];
     // Who hears too little must wait for the deadline; everyone else only bears a wake-up for no reason.
-    pass_time(
-        world,
-        &node,
-        [if decided { DEADLINE } else { NEXT_DEADLINE }],
-    );
+    if decided {
+        disturb(world, &node, 1);
+    } else {
+        pass_time(world, &node, [NEXT_DEADLINE]);
+    }
     if any("higher term") {
         world.reached("a higher term");
     } else {

@@ -1,9 +1,9 @@
 //! Those who only look: a status, a change of leadership; and wake-ups for no reason.
 
 use biglock::rules::RoleKind;
-use biglock::{NoLeader, NodeId, Outside, Status, Term, Time};
+use biglock::{NoLeader, NodeId, Outside, Status, Stopped, Term};
 
-use super::votes::{candidate, pass_time, pass_time_and_stop, receive, see_through};
+use super::votes::{candidate, disturb, pass_time_and_stop, receive, see_through};
 use crate::harness::{Model, Start};
 use crate::world::{DEADLINE, NodeSpec, Wire, World, heartbeat, request};
 
@@ -87,10 +87,8 @@ fn leadership(world: &World) {
     let waiter = node;
     world.thread("caller b", move |outside| {
         let found = waiter.await_leadership(outside, None, |seen| seen.term >= Term(2));
-        assert_eq!(
-            found.expect("nobody stops the node").leader,
-            Some(NodeId(3))
-        );
+        let leader = found.expect("nobody stops the node").leader;
+        assert_eq!(leader, Some(NodeId(3)), "who waits for term 2 wakes in it");
     });
 }
 
@@ -174,7 +172,11 @@ fn spurious(world: &World) {
             "nobody leads, so nothing is sent"
         );
     });
-    pass_time_and_stop(world, &node, [Time::ZERO]);
+    let waker = node.clone();
+    world.thread("waker", move |outside| {
+        waker.monitor().disturb(outside);
+        waker.stop(outside, Stopped::Shutdown);
+    });
     world.thread("election", move |outside| {
         assert!(
             node.election_turn(outside, None).is_err(),
@@ -186,7 +188,7 @@ fn spurious(world: &World) {
 fn spurious_votes(world: &World) {
     let (node, ballot) = candidate(world, NodeSpec::new(1, 3));
     receive(world, &node, "receiver", [world.vote(2, 1, 1)]);
-    pass_time(world, &node, [DEADLINE, DEADLINE, DEADLINE]);
+    disturb(world, &node, 3);
     let there = world.clone();
     world.finally(move || assert_eq!(there.leader_of(1), Some(NodeId(1)), "the vote came"));
     world.thread("election", move |outside| {
