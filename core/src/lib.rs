@@ -12,7 +12,7 @@ pub use node::RedbStorage;
 pub use node::{
     Activity, Batch, Config, ConfigError, Inbox, Leadership, LocalNetwork, LocalTransport,
     MemoryStorage, NoLeader, Node, StartError, Status, Stopped, Storage, StorageError, Stored,
-    ThreadActivity, Transport, TransportError, WaitError,
+    ThreadActivity, Transport, TransportError, Votes, WaitError,
 };
 pub use rules::{HardState, Message, NodeId, Term};
 pub use time::Time;

@@ -17,7 +17,7 @@ pub use engine::Engine;
 pub use error::{StartError, Stopped, StorageError, TransportError, WaitError};
 pub use handle::Node;
 pub use shared::{Audience, Digest, Shared, Work};
-pub use status::{Leadership, NoLeader, Status};
+pub use status::{Leadership, NoLeader, Status, Votes};
 #[cfg(feature = "redb")]
 pub use storage::RedbStorage;
 pub use storage::{Batch, MemoryStorage, Storage, Stored};

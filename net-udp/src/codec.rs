@@ -22,10 +22,17 @@
 //! of different versions do not understand each other.
 //!
 //! # What a sender can do
-//! A datagram is decoded from the bytes that arrived, and must be used up. What a node is told has no container in it, so a node
-//! allocates nothing to decode it. A report has containers, and is decoded by nobody but who asked for it: a set or map grows with
-//! the elements that are really there, a text is at most a datagram long, and for a list serde reserves at most 1 MiB, whatever length
-//! is claimed.
+//! Nobody allocates what a sender chooses. A datagram is decoded from the bytes that arrived, and must be used up.
+//!
+//! A node: what it is told has no container in it, so it allocates nothing to decode it; only if the payload is malformed, the text of
+//! serde's error, which is dropped at once.
+//!
+//! An asker: a report has containers, and none is as large as it claims to be. A set or map reserves nothing and grows with the elements
+//! that are really there. A text is reserved as long as it claims, but all that is claimed counts against bincode's limit, which is one
+//! payload; a larger claim is an error before anything is reserved. So a report takes at most 4 KiB of the heap, whatever it says.
+//! A list (`Vec`) would not be as good: serde reserves up to 1 MiB for what is claimed.
+//!
+//! The tests measure this on every datagram that they make up.
 //!
 //! A status request can come with a forged address, to make a node send its answer there. It is as long as the longest answer, so
 //! this gains an attacker nothing over sending the bytes himself.
@@ -151,7 +158,7 @@ pub fn encode_report<'a>(
     encode(buffer, cluster, report.status.id, STATUS_REPORT, report)
 }
 
-/// Reads what arrived at a node of this cluster. Allocates nothing.
+/// Reads what arrived at a node of this cluster. Allocates nothing that the sender chooses.
 ///
 /// # Errors
 /// If it is not exactly one message or status request of this version and cluster.

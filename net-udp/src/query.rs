@@ -176,6 +176,8 @@ fn is_timeout(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -201,7 +203,7 @@ mod tests {
     #[test]
     fn the_longest_report_fits_into_a_datagram() {
         let everybody: Vec<u64> = (1..=9).collect();
-        let refused: Vec<Value> = (1..=9).map(|id| json!([id, "LogBehind"])).collect();
+        let refused: BTreeMap<u64, &str> = (1..=9).map(|id| (id, "LogBehind")).collect();
         let votes = json!({
             "needed": 5, "granted": everybody, "refused": refused, "silent": everybody,
         });

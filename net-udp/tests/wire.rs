@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use biglock::Message;
+use biglock::{Message, NodeId};
 use biglock_udp::Report;
 use biglock_udp::codec::{
     Buffer, HEADER, Invalid, MAX_DATAGRAM, Request, VERSION, decode_report, decode_request,
@@ -12,6 +12,7 @@ use biglock_udp::codec::{
 };
 use common::{CLUSTER, messages, report, reports};
 use fastrand::Rng;
+use serde_json::{Value, json};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -80,15 +81,37 @@ fn the_bytes_are_these() {
     );
 }
 
+/// What `decode` returns, and how many bytes it took from the heap, even if only for a while.
+fn measure<R>(decode: impl FnOnce() -> R) -> (R, u64) {
+    let mut result = None;
+    let info = allocation_counter::measure(|| result = Some(decode()));
+    (result.unwrap(), info.bytes_total)
+}
+
+/// As a node reads it: from the heap comes at most the text of serde's error, which the sender can't make longer.
+fn read_request(bytes: &[u8]) -> Result<Request, Invalid> {
+    let (request, heap) = measure(|| decode_request(bytes, CLUSTER));
+    let most = match request {
+        Err(Invalid::Malformed) => 256,
+        _ => 0,
+    };
+    assert!(heap <= most, "{heap} bytes for {request:?}");
+    request
+}
+
+/// As an asker reads it: what comes from the heap is bounded by what fits into a datagram, not by what is claimed in it.
+fn read_report(bytes: &[u8]) -> Result<Report, Invalid> {
+    let (report, heap) = measure(|| decode_report(bytes, CLUSTER));
+    assert!(heap <= 4096, "{heap} bytes for {report:?}");
+    report
+}
+
 #[test]
 fn what_was_written_is_read() {
     for message in messages() {
         let bytes = of_message(&message);
-        assert_eq!(
-            decode_request(&bytes, CLUSTER),
-            Ok(Request::Message(message))
-        );
-        assert_eq!(decode_report(&bytes, CLUSTER), Err(Invalid::Kind));
+        assert_eq!(read_request(&bytes), Ok(Request::Message(message)));
+        assert_eq!(read_report(&bytes), Err(Invalid::Kind));
     }
     assert_eq!(
         decode_request(&status_request(), CLUSTER),
@@ -96,8 +119,8 @@ fn what_was_written_is_read() {
     );
     for report in reports() {
         let bytes = of_report(&report);
-        assert_eq!(decode_report(&bytes, CLUSTER).unwrap(), report);
-        assert_eq!(decode_request(&bytes, CLUSTER), Err(Invalid::Kind));
+        assert_eq!(read_report(&bytes).unwrap(), report);
+        assert_eq!(read_request(&bytes), Err(Invalid::Kind));
     }
 }
 
@@ -105,7 +128,7 @@ fn what_was_written_is_read() {
 fn another_length_is_not_taken() {
     for bytes in requests() {
         for length in 0..bytes.len() {
-            let decoded = decode_request(&bytes[..length], CLUSTER);
+            let decoded = read_request(&bytes[..length]);
             assert_eq!(decoded, Err(Invalid::Truncated), "{length} bytes");
         }
         let mut longer = bytes.clone();
@@ -115,17 +138,17 @@ fn another_length_is_not_taken() {
                 ..=MAX_DATAGRAM => Invalid::Trailing,
                 _ => Invalid::Oversized,
             };
-            let decoded = decode_request(&longer, CLUSTER);
+            let decoded = read_request(&longer);
             assert_eq!(decoded, Err(expected), "{length} bytes");
         }
     }
     for bytes in answers() {
         for length in 0..bytes.len() {
-            let decoded = decode_report(&bytes[..length], CLUSTER);
+            let decoded = read_report(&bytes[..length]);
             assert_eq!(decoded, Err(Invalid::Truncated), "{length} bytes");
         }
         let longer = [&bytes[..], &[0]].concat();
-        assert_eq!(decode_report(&longer, CLUSTER), Err(Invalid::Trailing));
+        assert_eq!(read_report(&longer), Err(Invalid::Trailing));
     }
 }
 
@@ -135,7 +158,7 @@ fn another_header_is_not_taken() {
         let changed = |at: usize, to: u8| {
             let mut bytes = bytes.clone();
             bytes[at] = to;
-            decode_request(&bytes, CLUSTER)
+            read_request(&bytes)
         };
         for version in (0..=u8::MAX).filter(|version| *version != VERSION) {
             assert_eq!(changed(0, version), Err(Invalid::Version));
@@ -166,7 +189,7 @@ fn a_claimed_length_is_not_believed() {
             ] {
                 let mut bytes = bytes.clone();
                 bytes[at..at + 8].copy_from_slice(&claim.to_be_bytes());
-                if let Ok(report) = decode_report(&bytes, CLUSTER) {
+                if let Ok(report) = read_report(&bytes) {
                     // It was a number, and no length.
                     assert!(of_report(&report).len() <= bytes.len());
                 }
@@ -175,9 +198,23 @@ fn a_claimed_length_is_not_believed() {
     }
 }
 
+/// The most that a sender can make an asker keep: he has to send it all.
+#[test]
+fn a_report_full_of_elements_is_small() {
+    let votes: BTreeMap<u64, &str> = (1..=70).map(|id| (id, "LogBehind")).collect();
+    let votes = json!({ "needed": 2, "granted": [], "refused": votes, "silent": [] });
+    let mut members = report(Value::Null);
+    members.status.members = (1..=115).map(NodeId).collect();
+    for full in [members, report(json!({ "VotesMissing": votes }))] {
+        let bytes = of_report(&full);
+        assert!(bytes.len() > MAX_DATAGRAM - 100, "{} bytes", bytes.len());
+        assert_eq!(read_report(&bytes).unwrap(), full);
+    }
+}
+
 #[test]
 fn a_report_that_is_too_long_is_an_error() {
-    let mut long = report(serde_json::Value::Null);
+    let mut long = report(Value::Null);
     long.threads = "x".repeat(MAX_DATAGRAM);
     let mut buffer: Buffer = [0; MAX_DATAGRAM];
     assert!(encode_report(&mut buffer, CLUSTER, &long).is_err());
@@ -192,7 +229,7 @@ fn a_million_random_and_mutated_datagrams_do_no_harm() {
     for _ in 0..1_000_000 {
         invent(&mut rng, &valid, &mut bytes);
 
-        let request = decode_request(&bytes, CLUSTER);
+        let request = read_request(&bytes);
         if let Ok(Request::Message(message)) = &request {
             // No two datagrams say the same.
             assert_eq!(of_message(message), bytes);
@@ -204,12 +241,12 @@ fn a_million_random_and_mutated_datagrams_do_no_harm() {
         };
         count(&mut seen, told);
 
-        match decode_report(&bytes, CLUSTER) {
+        match read_report(&bytes) {
             // Sets may repeat an element, and so be shorter than they were.
             Ok(report) => {
                 let again = of_report(&report);
                 assert!(again.len() <= bytes.len());
-                assert_eq!(decode_report(&again, CLUSTER).unwrap(), report);
+                assert_eq!(read_report(&again).unwrap(), report);
                 count(&mut seen, "report".into());
             }
             Err(why) => count(&mut seen, format!("report: {}", agree(why, &bytes))),

@@ -1,6 +1,6 @@
 //! How a node is: one consistent look.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ pub struct Votes {
     /// Who granted.
     pub granted: BTreeSet<NodeId>,
     /// Who refused, and why.
-    pub refused: Vec<(NodeId, Refusal)>,
+    pub refused: BTreeMap<NodeId, Refusal>,
     /// Who has not answered.
     pub silent: BTreeSet<NodeId>,
 }
@@ -137,7 +137,7 @@ impl Votes {
         Some(Votes {
             needed: majority(members.len()),
             granted: tally.granted.clone(),
-            refused: tally.refused.iter().map(|(&id, &why)| (id, why)).collect(),
+            refused: tally.refused.clone(),
             silent: members.iter().copied().filter(silent).collect(),
         })
     }

@@ -69,7 +69,7 @@ fn pre_votes_are_missing() {
     };
     assert_eq!(votes.needed, 3);
     assert_eq!(votes.granted, [NodeId(1), NodeId(3)].into());
-    assert_eq!(votes.refused, [(NodeId(2), Refusal::LeaderAlive)]);
+    assert_eq!(votes.refused, [(NodeId(2), Refusal::LeaderAlive)].into());
     assert_eq!(votes.silent, [NodeId(4), NodeId(5)].into());
     assert_eq!(
         sentence(&bench),

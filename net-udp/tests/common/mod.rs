@@ -89,7 +89,7 @@ pub fn report(no_leader: Value) -> Report {
 pub fn reports() -> Vec<Report> {
     let time = json!({ "secs": 1, "nanos": 2 });
     let votes =
-        json!({ "needed": 2, "granted": [2], "refused": [[1, "LogBehind"]], "silent": [3] });
+        json!({ "needed": 2, "granted": [2], "refused": { "1": "LogBehind" }, "silent": [3] });
     [
         Value::Null,
         json!({ "Waiting": { "campaigns_in": time } }),
