@@ -112,17 +112,29 @@ fn ctrl_c_leaves_no_process_and_no_file() {
 }
 
 #[test]
-fn sigkill_leaves_no_process() {
-    let (demo, _folder) = demo(&["--rounds=1000", "--pause-ms=60000"]);
-    let pids = processes(&demo);
-    demo.line(&["LEADS term"]);
-    demo.signal(Signal::KILL);
-    assert_eq!(
-        demo.ended().status.code(),
-        None,
-        "nothing can be done about SIGKILL"
-    );
-    all_gone(&pids);
+fn sigkill_leaves_no_process_and_no_file() {
+    // While all nodes run, and while one is killed and its store is nobody's.
+    let slow = [
+        "--pause-ms=0",
+        "--election-timeout-min-ms=1500",
+        "--election-timeout-max-ms=2000",
+    ];
+    for (args, line) in [
+        (&["--pause-ms=60000"][..], "LEADS term"),
+        (&slow, "kill -9 node"),
+    ] {
+        let (demo, folder) = demo(&[&["--rounds=1000"], args].concat());
+        let pids = processes(&demo);
+        demo.line(&[line]);
+        demo.signal(Signal::KILL);
+        assert_eq!(
+            demo.ended().status.code(),
+            None,
+            "nothing can be done about SIGKILL"
+        );
+        all_gone(&pids);
+        assert!(is_empty(folder.path()));
+    }
 }
 
 #[test]

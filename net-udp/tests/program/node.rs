@@ -2,6 +2,7 @@
 
 use std::net::UdpSocket;
 use std::path::Path;
+use std::process::Command;
 
 use biglock::rules::{Body, Position};
 use biglock::{Message, NodeId, Term};
@@ -53,14 +54,14 @@ fn a_node_tells_every_change_and_finds_its_vote_again() {
 }
 
 fn durable(data: &Path) -> Program {
-    let basics = [
-        "node",
-        "--id=1",
-        "--listen=127.0.0.1:0",
-        "--events",
-        "--data",
-    ];
-    Program::start(biglock(&basics).arg(data))
+    Program::start(&mut on(data))
+}
+
+/// The only node of its cluster, to be told more.
+fn on(data: &Path) -> Command {
+    let mut command = biglock(&["node", "--id=1", "--listen=127.0.0.1:0", "--events"]);
+    command.arg("--data").arg(data);
+    command
 }
 
 #[test]
@@ -130,6 +131,31 @@ fn a_node_can_end_with_its_standard_input() {
     let (mut node, _) = lonely(&["--exit-with-stdin"]);
     node.close_stdin();
     node.ended().succeeded();
+}
+
+#[test]
+fn only_a_node_whose_supervisor_is_gone_removes_their_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("scratch/node-1");
+    let scratch = data.parent().expect("a folder");
+    let start = || {
+        let mut command = on(&data);
+        command
+            .args(["--exit-with-stdin", "--scratch"])
+            .arg(scratch);
+        let node = Program::start(&mut command);
+        node.line(&["started"]);
+        node
+    };
+    let node = start();
+    node.signal(Signal::TERM);
+    node.ended().succeeded();
+    assert!(data.exists());
+
+    let mut node = start();
+    node.close_stdin();
+    node.ended().succeeded();
+    assert!(!scratch.exists() && folder.path().exists());
 }
 
 #[test]

@@ -29,8 +29,8 @@ use summary::Summary;
 /// everything that the nodes tell: that no term has two leaders, that no leader comes without a majority of durable votes, that no node
 /// ever takes back a term or a vote, and exits with status 1 if one of these is broken or no leader is elected.
 ///
-/// Ctrl-C leaves no process and no file behind, and not even SIGKILL leaves a process. Ctrl-\ makes every node print what its threads
-/// wait for.
+/// Ctrl-C leaves no process and no file behind, nor does SIGKILL, once the nodes have noticed it. Ctrl-\ makes every node print what its
+/// threads wait for.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many nodes: 3 to 9

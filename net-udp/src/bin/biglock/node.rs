@@ -5,7 +5,9 @@ mod inspect;
 mod settings;
 mod store;
 
+use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -64,13 +66,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let watcher = watch(node.clone(), wake)?;
 
     let mut inspector = Inspector::default();
+    let mut orphaned = false;
     let own_end = loop {
         match woken
             .recv()
             .context("nobody is left who could stop this node")?
         {
             Wake::Signal(Signal::Inspect) => inspector.inspect(&node, &transport),
-            Wake::Signal(Signal::Stop(_)) | Wake::StdinEnded => break None,
+            Wake::Signal(Signal::Stop(_)) => break None,
+            Wake::StdinEnded => {
+                orphaned = true;
+                break None;
+            }
             Wake::Stopped(why) => break Some(why),
         }
     };
@@ -82,6 +89,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     inspector.finish();
     // Nobody else holds it any more, so this ends and joins all of its threads.
     drop(node);
+    if let Some(folder) = settings.scratch.filter(|_| orphaned) {
+        remove(&folder);
+    }
     let why = own_end.or(before);
     if let Some(events) = events {
         let why = why.as_ref().unwrap_or(&Stopped::Shutdown).to_string();
@@ -117,6 +127,14 @@ fn watch_stdin(wake: Sender<Wake>) -> anyhow::Result<()> {
         })
         .context("the system gave no thread")?;
     Ok(())
+}
+
+/// Removes a folder that other nodes may be removing too: what one has just taken away makes another stumble, so each tries again. A
+/// node that is starting may put its store there again, and removes it at its own end.
+fn remove(folder: &Path) {
+    let gone = |_: &u32| fs::remove_dir_all(folder).is_ok() || !folder.exists();
+    // Whoever comes last is alone, and needs one.
+    let _ = (0..100).find(gone);
 }
 
 /// Waits, on the node's own condvar, until it stops.

@@ -15,7 +15,8 @@ use super::Args;
 use super::process::{Event, Life, Process};
 use crate::tuning::Tuning;
 
-/// The nodes. Dropping it kills and reaps them, and then removes their folder: the fields are in this order.
+/// The nodes. Dropping it kills and reaps them, and then removes their folder: the fields are in this order. If this process is killed
+/// before it can, the nodes see their standard input end, stop, and remove the folder.
 pub struct Cluster {
     nodes: BTreeMap<u64, Node>,
     program: PathBuf,
@@ -100,7 +101,8 @@ impl Cluster {
             .arg(format!("--seed={}", node.seeds.u64(..)))
             .arg("--data")
             .arg(self.folder.path().join(format!("node-{id}")))
-            .args(["--events", "--exit-with-stdin"])
+            .args(["--events", "--exit-with-stdin", "--scratch"])
+            .arg(self.folder.path())
             .args(self.tuning.flags());
         let process = Process::start(&mut command, life, &self.events)?;
         let pid = process.pid();

@@ -32,6 +32,10 @@ pub struct Args {
     /// Stop when standard input ends: for a node whose supervisor holds the other end
     #[arg(long)]
     exit_with_stdin: bool,
+    /// A folder that nobody needs once standard input has ended: the node then removes it, with all that is in it, since who would have
+    /// done it is gone. `biglock demo` gives it to its nodes
+    #[arg(long, value_name = "DIR", requires = "exit_with_stdin", hide = true)]
+    scratch: Option<PathBuf>,
     /// Look for deadlocks once a second and print them (needs a build with the feature `deadlock-detection`)
     #[arg(long)]
     deadlock_detection: bool,
@@ -112,6 +116,8 @@ pub struct Settings {
     pub events: bool,
     /// Whether to stop when standard input ends.
     pub exit_with_stdin: bool,
+    /// What to remove when standard input has ended.
+    pub scratch: Option<PathBuf>,
     /// Whether to look for deadlocks.
     pub deadlock_detection: bool,
 }
@@ -138,6 +144,7 @@ impl Settings {
             .map(|settings| Settings {
                 events: args.events,
                 exit_with_stdin: args.exit_with_stdin,
+                scratch: args.scratch,
                 deadlock_detection: args.deadlock_detection,
                 ..settings
             })
@@ -207,6 +214,7 @@ impl About {
             place,
             events: false,
             exit_with_stdin: false,
+            scratch: None,
             deadlock_detection: false,
         })
     }
