@@ -14,7 +14,7 @@ pub use node::{
     MemoryStorage, NoLeader, Node, StartError, Status, Stopped, Storage, StorageError, Stored,
     ThreadActivity, Transport, TransportError, Votes, WaitError,
 };
-pub use rules::{HardState, Message, NodeId, Term};
+pub use rules::{HardState, Message, NodeId, Refusal, RoleKind, Term};
 pub use time::Time;
 
 /// The locking rules, told beside the code: who waits for what, who wakes it, and one RPC step by step.

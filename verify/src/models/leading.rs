@@ -14,7 +14,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "leading-step-down",
         property: "a higher term that arrives at any moment silences the leader: no heartbeat of a term it does not lead",
-        threads: 3,
+        threads: 4,
         goals: &[
             "the next heartbeat",
             "a leader steps down",
@@ -82,6 +82,10 @@ fn step_down(world: &World) {
             there.reached("heartbeats were sent");
         }
     });
+    // Deposed, it may campaign again; it sees no votes.
+    world.thread("election", move |outside| {
+        let _ = node.election_turn(outside, None);
+    });
 }
 
 fn check_quorum(world: &World) {
@@ -94,7 +98,11 @@ fn check_quorum(world: &World) {
         "receiver",
         [message(2, 1, 1, Body::AppendReply { matched })],
     );
-    pass_time_and_stop(world, &node, [NEXT_DEADLINE, Time::from_millis(300)]);
+    pass_time_and_stop(
+        world,
+        &node,
+        [ASK_AGAIN, NEXT_DEADLINE, Time::from_millis(300)],
+    );
     let (there, last) = (world.clone(), node.clone());
     world.finally(move || {
         let status = last.status(&mut Outside::claim("caller"));
