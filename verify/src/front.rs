@@ -250,12 +250,19 @@ fn child(name: &str) -> ExitCode {
     };
     // Set once: loom's coroutines wrap it in one of their own, which hides how they end a thread.
     std::panic::set_hook(Box::new(|info| {
-        let message = info.payload_as_str().unwrap_or("a panic").to_string();
+        let message = info.payload_as_str().unwrap_or("a panic");
+        // Loom's own words for it are about its threads' numbers, and its own place in the source says nothing.
+        let message = match message.starts_with("deadlock") {
+            true => "deadlock: whoever is left waits, and nobody can end it",
+            false => message,
+        };
         let place = info
             .location()
-            .map(|at| format!(" ({at})"))
+            .filter(|at| at.file().starts_with("verify/") || at.file().starts_with("core/"));
+        let place = place
+            .map(|at| format!(" ({}:{})", at.file(), at.line()))
             .unwrap_or_default();
-        broke(message + &place);
+        broke(format!("{message}{place}"));
     }));
     let found = harness::check(model, |executions| say(&Said::Progress(executions)));
     say(&Said::Found {
