@@ -72,7 +72,7 @@ impl View {
             changes.push(format!("refused by {}", members(next.refused)));
         }
         if !self.durable && next.durable {
-            changes.push("vote is durable".into());
+            changes.push("that is durable".into());
         }
         if self.stopped != next.stopped {
             changes.push("stopped".into());
