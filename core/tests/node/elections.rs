@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use biglock::lock::Step;
 use biglock::rules::RoleKind;
-use biglock::{Leadership, LocalNetwork, MemoryStorage, Node, NodeId, Term, WaitError};
+use biglock::{Leadership, LocalNetwork, MemoryStorage, Node, NodeId, Outside, Term, WaitError};
 
 use crate::harness::{
     begin, bench, bench_with, change, config, ends, granted, heartbeat, leader, tick,
@@ -87,6 +87,8 @@ fn waiting_for_a_leader_ends_by_the_clock_and_not_before() {
     let waiting = begin("wait", move || node.wait_for_leader(SOON));
     bench.until_waits("caller", "a change of leadership");
     bench.tick(999);
+    let monitor = bench.node.engine().monitor();
+    monitor.disturb(&mut Outside::claim("test"));
     bench.until_waits("caller", "a change of leadership");
     assert!(!waiting.has_ended());
     bench.tick(1000);
