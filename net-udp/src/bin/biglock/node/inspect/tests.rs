@@ -8,6 +8,9 @@ struct Nothing;
 
 impl Guarded for Nothing {
     type Digest = ();
+    type Audience = ();
+    const AUDIENCES: &'static [()] = &[()];
+
     fn digest(&self) {}
     fn check(&self, (): &()) -> Result<(), String> {
         Ok(())
