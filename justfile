@@ -63,7 +63,7 @@ many N FILTER:
         echo "no test has \"$filter\" in its name" >&2
         exit 1
     fi
-    echo "$tests tests, $runs times each:"
+    echo "$runs times each:"
     cut -f 3 "$outputs/tests" | sed 's/^/  /'
 
     one() { # run folder program name
