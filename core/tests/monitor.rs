@@ -187,6 +187,23 @@ fn a_change_before_a_wait_wakes_the_others() {
     assert_eq!(second.recv_timeout(PATIENCE), Ok(2));
 }
 
+/// After a wait, a difference is one from what was seen on waking: what others changed meanwhile they have told already.
+#[test]
+fn a_waiter_that_changes_nothing_does_not_broadcast() {
+    let (monitor, events) = watched();
+    let waiting = waiter(&monitor, &events, |numbers, _| match numbers.seen {
+        0 => Look::NotBefore(None),
+        seen => Look::Ready(seen),
+    });
+    monitor.enter(&mut Outside::claim("test"), "act", |numbers| {
+        numbers.seen = 1
+    });
+    waiting.recv_timeout(PATIENCE).unwrap();
+    let left = |event: &Event| event.0 == "waiter" && matches!(event.2, Step::Left(_));
+    let left: Vec<Event> = events.try_iter().filter(left).collect();
+    assert_eq!(left, [("waiter", "wait", Step::Left(false), Some(1))]);
+}
+
 #[test]
 fn all_waiters_wake() {
     let (monitor, events) = watched();

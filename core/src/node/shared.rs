@@ -226,3 +226,6 @@ fn leadership(raft: &Raft) -> Leadership {
         leader: raft.leader(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,3 +99,6 @@ impl Raft {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,6 +120,39 @@ fn while_a_write_is_under_way() {
     assert!(asked.try_recv().is_err(), "nothing more was written");
 }
 
+/// What was decided while a write was under way is not written after the shutdown: nothing relies on it.
+#[test]
+fn while_a_write_is_under_way_and_another_waits() {
+    let (gate, asked, word) = Gate::new();
+    let bench = bench_with(3, gate, |config| config.pre_vote = false);
+    bench.tick(300);
+    asked.recv_timeout(PATIENCE).unwrap();
+    bench.deliver(2, 9, request_vote());
+    let node = Arc::into_inner(bench.node).unwrap();
+    let stopping = begin("shutdown", move || node.shutdown());
+    until_stopped(&bench.events);
+    word.send(Word::Done).unwrap();
+    assert!(stopping.result().is_ok());
+    assert!(asked.try_recv().is_err(), "nothing more was written");
+    assert!(bench.sent.try_recv().is_err(), "nothing was sent");
+}
+
+/// The first reason is the one that counts, whatever goes wrong afterwards.
+#[test]
+fn the_first_reason_stays() {
+    let bench = bench(3);
+    let mut outside = Outside::claim("test");
+    let engine = bench.node.engine();
+    assert!(engine.stop(&mut outside, Stopped::Shutdown).is_none());
+    let before = engine.stop(&mut outside, Stopped::Panicked { thread: "test" });
+    assert!(matches!(before, Some(Stopped::Shutdown)));
+    let told = leader(&bench.node);
+    assert!(
+        matches!(told, Err(WaitError::Stopped(Stopped::Shutdown))),
+        "{told:?}"
+    );
+}
+
 /// A write that fails after the shutdown began is no reason any more: the first one stays.
 #[test]
 fn while_a_write_is_under_way_that_fails() {
