@@ -80,7 +80,7 @@ fn higher_term(world: &World) {
         message(2, 1, 2, Body::VoteReply { answer }),
     ]);
     receive(world, &node, "receiver", [arrives]);
-    pass_time_and_stop(world, &node, [DEADLINE]);
+    pass_time_and_stop(world, &node, &[DEADLINE]);
     let there = world.clone();
     world.thread("election", move |outside| {
         let ballot = node.election_turn(outside, None);
@@ -99,7 +99,7 @@ fn higher_term(world: &World) {
 fn deadline(world: &World) {
     let (node, ballot) = candidate(world, NodeSpec::new(1, 3));
     receive(world, &node, "receiver", [world.vote(2, 1, 1)]);
-    pass_time_and_stop(world, &node, [ASK_AGAIN, NEXT_DEADLINE]);
+    pass_time_and_stop(world, &node, &[ASK_AGAIN, NEXT_DEADLINE]);
     let there = world.clone();
     world.thread("election", move |outside| {
         see_through(&node, outside, ballot);
@@ -121,7 +121,7 @@ fn rival(world: &World) {
     let refused = |voter| message(voter, 1, 1, Body::VoteReply { answer });
     receive(world, &node, "receiver 2", [refused(2), heartbeat(2, 1, 1)]);
     receive(world, &node, "receiver 3", [refused(3)]);
-    pass_time(world, &node, [ASK_AGAIN]);
+    pass_time(world, &node, &[ASK_AGAIN]);
     let there = world.clone();
     let last = node.clone();
     world.finally(move || {
@@ -160,7 +160,7 @@ fn all_at_once(world: &World) {
     let vote = world.vote(2, 1, 1);
     receive(world, &node, "receiver 2", [vote.clone(), vote]);
     receive(world, &node, "receiver 3", [arrives]);
-    pass_time_and_stop(world, &node, [ASK_AGAIN, NEXT_DEADLINE]);
+    pass_time_and_stop(world, &node, &[ASK_AGAIN, NEXT_DEADLINE]);
     let there = world.clone();
     world.thread("election", move |outside| {
         see_through(&node, outside, ballot);

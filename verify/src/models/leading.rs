@@ -75,7 +75,7 @@ fn step_down(world: &World) {
     lead(world, &node);
     let arrives = world.choose([request(3, 1, 2), heartbeat(3, 1, 2)]);
     receive(world, &node, "receiver", [arrives]);
-    pass_time_and_stop(world, &node, [ASK_AGAIN, NEXT_DEADLINE]);
+    pass_time_and_stop(world, &node, &[ASK_AGAIN, NEXT_DEADLINE]);
     let there = world.clone();
     world.finally(move || {
         if there.heartbeats(1) > before {
@@ -101,7 +101,7 @@ fn check_quorum(world: &World) {
     pass_time_and_stop(
         world,
         &node,
-        [ASK_AGAIN, NEXT_DEADLINE, Time::from_millis(300)],
+        &[ASK_AGAIN, NEXT_DEADLINE, Time::from_millis(300)],
     );
     let (there, last) = (world.clone(), node.clone());
     world.finally(move || {
@@ -131,7 +131,7 @@ fn calls_back(world: &World) {
     let before = world.answers(1);
     lead(world, &node);
     receive(world, &follower, "receiver", [heartbeat(1, 2, 1)]);
-    pass_time_and_stop(world, &node, [ASK_AGAIN, NEXT_DEADLINE]);
+    pass_time_and_stop(world, &node, &[ASK_AGAIN, NEXT_DEADLINE]);
     let there = world.clone();
     world.finally(move || {
         if there.answers(1) > before + 1 {

@@ -98,7 +98,7 @@ fn leader(world: &World) {
 fn receiving(world: &World) {
     let node = world.node(NodeSpec::new(1, 3));
     receive(world, &node, "receiver", [request(2, 1, 1)]);
-    pass_time_and_stop(world, &node, []);
+    pass_time_and_stop(world, &node, &[]);
     let there = world.clone();
     world.finally(move || {
         there.reached(match there.vote_of(1, 1) {
@@ -118,7 +118,7 @@ fn watched(world: &World) {
         let end = waiter.await_leadership(outside, None, |seen| seen.leader.is_some());
         assert!(matches!(end, Err(WaitError::Stopped(Stopped::Shutdown))));
     });
-    pass_time_and_stop(world, &node, []);
+    pass_time_and_stop(world, &node, &[]);
     let leader = node.clone();
     world.thread("leader", move |outside| leader.leader_loop(outside));
     world.thread("election", move |outside| node.election_loop(outside));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use biglock::node::Engine;
 use biglock::rules::{Answer, Ballot, Body, Refusal};
-use biglock::{Message, NodeId, Outside, Stopped};
+use biglock::{Message, NodeId, Outside, Stopped, Time};
 
 use crate::harness::{Model, Start};
 use crate::world::{DEADLINE, NEXT_DEADLINE, NodeSpec, World, message};
@@ -94,17 +94,15 @@ pub fn receive(
 }
 
 /// A thread that lets time pass up to each of these moments, one after the other.
-pub fn pass_time(
-    world: &World,
-    node: &Arc<Engine>,
-    moments: impl IntoIterator<Item = biglock::Time> + Send + 'static,
-) {
+pub fn pass_time(world: &World, node: &Arc<Engine>, moments: &'static [Time]) {
     let node = node.clone();
-    world.thread("time", move |outside| {
-        for to in moments {
-            node.monitor().tick(outside, to);
-        }
-    });
+    world.thread("time", move |outside| tick(&node, outside, moments));
+}
+
+fn tick(node: &Engine, outside: &mut Outside, moments: &[Time]) {
+    for &to in moments {
+        node.monitor().tick(outside, to);
+    }
 }
 
 /// A thread that wakes everyone for no reason.
@@ -118,16 +116,10 @@ pub fn disturb(world: &World, node: &Arc<Engine>, times: usize) {
 }
 
 /// A thread that lets time pass, and then stops the node at whatever it is by then.
-pub fn pass_time_and_stop(
-    world: &World,
-    node: &Arc<Engine>,
-    moments: impl IntoIterator<Item = biglock::Time> + Send + 'static,
-) {
+pub fn pass_time_and_stop(world: &World, node: &Arc<Engine>, moments: &'static [Time]) {
     let node = node.clone();
     world.thread("time", move |outside| {
-        for to in moments {
-            node.monitor().tick(outside, to);
-        }
+        tick(&node, outside, moments);
         node.stop(outside, Stopped::Shutdown);
     });
 }
@@ -172,7 +164,7 @@ fn votes_3(world: &World) {
     if decided {
         disturb(world, &node, 1);
     } else {
-        pass_time(world, &node, [NEXT_DEADLINE]);
+        pass_time(world, &node, &[NEXT_DEADLINE]);
     }
     if any("higher term") {
         world.reached("a higher term");
@@ -212,7 +204,7 @@ fn repeated(world: &World) {
     receive(world, &node, "receiver", [vote.clone(), vote.clone()]);
     receive(world, &node, "receiver'", [vote]);
     expect_leader(world, false);
-    pass_time(world, &node, [NEXT_DEADLINE]);
+    pass_time(world, &node, &[NEXT_DEADLINE]);
     world.thread("election", move |outside| {
         see_through(&node, outside, ballot)
     });
@@ -227,7 +219,7 @@ fn stale(world: &World) {
         "receiver 2",
         [world.vote(2, 1, 1), world.vote(3, 1, 1)],
     );
-    pass_time_and_stop(world, &node, [NEXT_DEADLINE]);
+    pass_time_and_stop(world, &node, &[NEXT_DEADLINE]);
     let there = world.clone();
     world.thread("election", move |outside| {
         see_through(&node, outside, ballot);
@@ -247,7 +239,7 @@ fn pre_vote(world: &World) {
     let answer = Answer::Granted;
     let yes = message(2, 1, 0, Body::PreVoteReply { attempt, answer });
     receive(world, &node, "receiver", [yes.clone(), yes]);
-    pass_time_and_stop(world, &node, [NEXT_DEADLINE]);
+    pass_time_and_stop(world, &node, &[NEXT_DEADLINE]);
     let there = world.clone();
     world.finally(move || match there.disk(1).term.0 {
         0 => there.reached("no election follows"),

@@ -117,7 +117,7 @@ fn status(world: &World) {
     });
     receive(world, &node, "receiver", [request(3, 1, 2)]);
     // Whoever voted for node 3 waits for a deadline that does not come.
-    pass_time_and_stop(world, &node, []);
+    pass_time_and_stop(world, &node, &[]);
     world.thread("election", move |outside| {
         if let Ok(Some(ballot)) = node.election_turn(outside, None) {
             see_through(&node, outside, ballot);
