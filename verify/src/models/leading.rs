@@ -98,11 +98,8 @@ fn check_quorum(world: &World) {
         "receiver",
         [message(2, 1, 1, Body::AppendReply { matched })],
     );
-    pass_time_and_stop(
-        world,
-        &node,
-        &[ASK_AGAIN, NEXT_DEADLINE, Time::from_millis(300)],
-    );
+    const MOMENTS: &[Time] = &[ASK_AGAIN, NEXT_DEADLINE, Time::from_millis(300)];
+    pass_time_and_stop(world, &node, MOMENTS);
     let (there, last) = (world.clone(), node.clone());
     world.finally(move || {
         let status = last.status(&mut Outside::claim("caller"));
