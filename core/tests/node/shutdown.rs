@@ -79,14 +79,8 @@ fn every_waiter_ends() {
         waiting
     };
     let waiting: Vec<_> = (0..4).map(wait).collect();
-    let mut outside = Outside::claim("test");
-    assert!(
-        bench
-            .node
-            .engine()
-            .stop(&mut outside, Stopped::Shutdown)
-            .is_none()
-    );
+    let node = bench.node.clone();
+    assert!(ends("shutdown", move || node.shutdown()).is_ok());
     for waiting in waiting {
         let ended = waiting.result();
         assert!(
@@ -99,6 +93,24 @@ fn every_waiter_ends() {
         matches!(late, Err(WaitError::Stopped(Stopped::Shutdown))),
         "{late:?}"
     );
+}
+
+/// From two threads at once, and again: it is the same shutdown, and the transport is stopped once.
+#[test]
+fn from_several_threads_at_once() {
+    for _ in 0..50 {
+        let bench = bench(3);
+        let shutdown = |_| {
+            let node = bench.node.clone();
+            begin("shutdown", move || node.shutdown())
+        };
+        let stopping: Vec<_> = (0..4).map(shutdown).collect();
+        for stopping in stopping {
+            assert!(stopping.result().is_ok());
+        }
+        assert!(bench.node.shutdown().is_ok());
+        assert_eq!(bench.wire.stops.load(Ordering::Relaxed), 1);
+    }
 }
 
 /// It waits for the write that is under way, and says nothing of it any more.
