@@ -2,9 +2,7 @@
 #![cfg(feature = "redb")]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use biglock::{
     Batch, Config, HardState, LocalNetwork, Node, NodeId, Outside, RedbStorage, Storage, Stored,
@@ -206,57 +204,4 @@ fn a_file_in_place_of_the_folder_is_refused() {
     fs::write(&path, "").unwrap();
     let error = refusal(&path, 1);
     assert!(error.contains("can't make the folder"), "{error}");
-}
-
-/// The folder in which this program, started again, writes until it is killed.
-const WRITE_IN: &str = "BIGLOCK_TEST_WRITE_IN";
-/// The test that it runs then.
-const THIS: &str = "nothing_that_was_written_is_lost_when_the_process_is_killed";
-
-fn write_until_killed(folder: &Path) -> ! {
-    let mut storage = open(folder, 1);
-    let from = load(&mut storage).term.0 + 1;
-    for term in from.. {
-        write(&mut storage, state(term, Some(term)));
-        println!("wrote {term}");
-    }
-    unreachable!("somebody kills it before the terms run out")
-}
-
-#[test]
-fn nothing_that_was_written_is_lost_when_the_process_is_killed() {
-    if let Some(folder) = std::env::var_os(WRITE_IN) {
-        write_until_killed(folder.as_ref());
-    }
-    let folder = folder();
-    for round in 0..5 {
-        let mut writer = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", THIS, "--nocapture"])
-            .env(WRITE_IN, folder.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
-        let mut said = |line: std::io::Result<String>| {
-            // The test harness writes the test's name on the same line.
-            line.unwrap().split_once("wrote ")?.1.parse::<u64>().ok()
-        };
-        let mut acknowledged = lines
-            .by_ref()
-            .filter_map(&mut said)
-            .nth(3 + 5 * round)
-            .expect("the writer writes");
-        // By SIGKILL, on Unix. What it said before that counts too.
-        writer.kill().unwrap();
-        writer.wait().unwrap();
-        acknowledged = lines.filter_map(said).last().unwrap_or(acknowledged);
-
-        let found = load(&mut open(folder.path(), 1));
-        let Term(term) = found.term;
-        assert!(
-            term == acknowledged || term == acknowledged + 1,
-            "term {term} after {acknowledged} was acknowledged"
-        );
-        assert_eq!(found, state(term, Some(term)), "a record is whole");
-    }
 }
