@@ -232,7 +232,7 @@ struct StopOnPanic<'a> {
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
         // The one that unwinds is lent to whoever panicked; no lock is held here.
-        let mut outside = Outside::claim(self.thread);
+        let mut outside = Outside::caller();
         let thread = self.thread;
         self.engine.stop(&mut outside, Stopped::Panicked { thread });
     }
