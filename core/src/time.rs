@@ -21,9 +21,9 @@ impl Time {
         Time(nanos)
     }
 
-    /// The moment `millis` milliseconds after the start.
+    /// The moment `millis` milliseconds after the start; saturates at [`Time::NEVER`].
     pub const fn from_millis(millis: u64) -> Time {
-        Time(millis * 1_000_000)
+        Time(millis.saturating_mul(1_000_000))
     }
 
     /// Nanoseconds since the start.

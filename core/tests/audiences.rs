@@ -68,7 +68,9 @@ fn sleeper(monitor: &Arc<Monitor<Two>>, looks: &Sender<Looked>, side: Side, unti
                 if two.round == 9 {
                     Look::Ready(())
                 } else {
-                    Look::NotBefore(until)
+                    // As a waiter must, it sleeps no longer than its audience's alarm.
+                    let alarm = two.alarm.filter(|_| side == Side::Right);
+                    Look::NotBefore(until.into_iter().chain(alarm).min())
                 }
             });
         });
@@ -173,5 +175,17 @@ fn a_panic_wakes_every_audience() {
         let act = || monitor.enter(outside, "act", |_| panic!("on purpose"));
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
         assert!(panic.is_err());
+    });
+}
+
+/// The alarm and the predicate are written in two places; whoever sleeps past its own audience's alarm has them apart.
+#[test]
+#[should_panic(expected = "would sleep past")]
+fn nobody_may_fall_asleep_past_the_alarm() {
+    let monitor = Monitor::with_clock(Two::default(), Clock::manual());
+    monitor.enter(&mut Outside::claim("sleeper"), "wait", |two| {
+        two.alarm = Some(Time::from_millis(9));
+        let late = Some(Time::from_millis(10));
+        two.wait_until(Side::Right, "too long", |_, _| Look::<()>::NotBefore(late));
     });
 }

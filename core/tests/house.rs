@@ -121,7 +121,7 @@ const RULES: &[Rule] = &[
         words: &["sleep", "sleep_ms", "park", "park_timeout", "yield_now"],
         within: "",
         except: &[],
-        why: "threads wait for an event or a deadline, on the one condvar",
+        why: "threads wait for an event or a deadline, on a condvar of the one lock",
         bad: ("node/engine.rs", "std::thread::sleep(tick);"),
     },
     Rule {

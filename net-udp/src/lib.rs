@@ -21,7 +21,7 @@
 //! # What it promises, and what not
 //! UDP may lose, delay, repeat and reorder datagrams, and so may this transport: Raft asks for no more. What arrives is checked before
 //! the node sees it: every datagram that is not exactly a message of this version, this cluster, from a member and to this node is
-//! dropped and [counted](Counters) by reason. No datagram makes a node panic, or allocate: a node decodes into values of fixed size.
+//! dropped and [counted](Counters) by reason. No malformed datagram makes a node panic, and none makes it allocate: a node decodes into values of fixed size.
 //!
 //! **There is no authentication.** A sender is whoever it says it is: its address is not compared with the peer's, because addresses
 //! are as easily forged as ids, and change under NAT and with several interfaces. Run a cluster in a network that you trust.

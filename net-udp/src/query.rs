@@ -108,8 +108,8 @@ pub enum QueryError {
 const TRIES: u32 = 4;
 
 /// Asks the node at `addr` how it is, and waits for the answer for at most `timeout`. Asks again a few times in between, since a datagram
-/// may be lost. The node answers even when it has stopped because of an error, as long as its process lives; from a thread that also
-/// handles messages, so not while that one waits for its disk.
+/// may be lost. The node answers even when its disk has failed, as long as its process lives; from the thread that also handles messages,
+/// so not while that one waits for the disk, nor after it has panicked.
 ///
 /// # Errors
 /// If there is no answer; see [`QueryError`].

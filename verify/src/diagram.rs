@@ -10,6 +10,10 @@ use crate::record::{Event, View};
 /// The longest text of a lane. A longer line is broken.
 const WIDTH: usize = 34;
 
+/// How many steps are drawn from the beginning and from the end of a long execution.
+const FIRST: usize = 300;
+const LAST: usize = 60;
+
 /// Draws an execution. `broken` is what was wrong with it: the last line of the picture.
 ///
 /// A box is a stay under the lock of the node that it names; lines outside boxes are done without the lock; `zz` is a sleep on the condvar.
@@ -27,7 +31,18 @@ pub fn draw(events: &[Event], broken: &str) -> String {
         open: BTreeMap::new(),
     };
     picture.header();
-    for event in events {
+    // An execution without end (a thread that polls) has one all the same.
+    let middle = events.len().saturating_sub(LAST).max(FIRST);
+    for event in &events[..events.len().min(FIRST)] {
+        picture.event(event);
+    }
+    if middle > FIRST {
+        let left_out = middle - FIRST;
+        picture
+            .rows
+            .push(format!("  ... {left_out} steps are left out ..."));
+    }
+    for event in &events[middle.min(events.len())..] {
         picture.event(event);
     }
     picture.stuck();

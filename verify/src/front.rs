@@ -103,7 +103,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
     let text = fs::read_to_string(golden()).unwrap_or_default();
     let mut kept = Golden::parse(&text);
     if args.bless {
-        kept.bless(&rows);
+        kept.bless(&rows, args.filter.is_none());
         fs::write(golden(), kept.print()).map_err(|e| format!("{}: {e}", golden().display()))?;
     }
     kept.compare(&mut rows);
@@ -122,6 +122,12 @@ fn run_models(args: &Args) -> Result<bool, String> {
         thousands(executions)
     );
     write_json(args, &rows)?;
+    if args.filter.is_none() && !kept.missing(&rows).is_empty() {
+        let missing = kept.missing(&rows).join(", ");
+        return Err(format!(
+            "verify/models.golden keeps counts of models that are gone: {missing}"
+        ));
+    }
     Ok(passed == rows.len())
 }
 

@@ -253,7 +253,7 @@ fn release(run: &Arc<Run>, threads: Vec<(&'static str, Body)>) {
     let expected = threads.len();
     run.unfinished.store(expected, Ordering::Relaxed);
     run.arrived.store(0, Ordering::Relaxed);
-    run.open.store(true, Ordering::Relaxed);
+    run.open();
     for (name, body) in threads {
         let run = run.clone();
         let body = move || {
@@ -309,6 +309,18 @@ impl Run {
     pub fn machine(&self, id: NodeId) -> Machine {
         let new = || Machine(self.crashes.then(|| Arc::new(loom::sync::Mutex::new(()))));
         locked(&self.machines).entry(id).or_insert_with(new).clone()
+    }
+
+    /// The same, unless it happened while the stage was set.
+    pub fn reached_by_threads(&self, goal: &'static str) {
+        if self.gate_is_open() {
+            self.reached(goal);
+        }
+    }
+
+    /// From here on the model's threads act.
+    pub fn open(&self) {
+        self.open.store(true, Ordering::Relaxed);
     }
 
     /// Whether the model's threads have been started.

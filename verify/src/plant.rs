@@ -116,7 +116,8 @@ impl Nursery {
                 diagram,
             }) => {
                 row.executions = executions;
-                row.found = message.contains(&bug.says);
+                // The picture ends with the message, and with who waits for what.
+                row.found = diagram.contains(&bug.says);
                 row.message = match row.found {
                     true => format!("{model}: {}", first_line(&message)),
                     false => format!("{model} fails for another reason: {message}"),

@@ -184,11 +184,20 @@ impl Golden {
         lines.collect()
     }
 
-    /// Takes over the counts of `rows`.
-    pub fn bless(&mut self, rows: &[ModelRow]) {
-        for row in rows {
+    /// Takes over the counts of `rows`, of those that passed. If they are `all` there are, no others are kept.
+    pub fn bless(&mut self, rows: &[ModelRow], all: bool) {
+        if all {
+            self.0.clear();
+        }
+        for row in rows.iter().filter(|row| row.passed()) {
             self.0.insert(row.name.clone(), row.executions);
         }
+    }
+
+    /// Models whose count is kept and which are not among `rows`, all there are.
+    pub fn missing(&self, rows: &[ModelRow]) -> Vec<&str> {
+        let there = |name: &&str| !rows.iter().any(|row| row.name == **name);
+        self.0.keys().map(String::as_str).filter(there).collect()
     }
 
     /// Fails each row whose count is not the one that is kept.
@@ -257,8 +266,18 @@ mod tests {
     #[test]
     fn blessed_counts_survive_printing() {
         let mut golden = Golden::default();
-        golden.bless(&[row(12, true, 1)]);
+        golden.bless(&[row(12, true, 1)], true);
         assert_eq!(Golden::parse(&golden.print()), golden);
+    }
+
+    #[test]
+    fn a_model_that_is_gone_is_missed_and_one_that_failed_is_not_blessed() {
+        let mut golden = Golden::parse("gone 3\nmodel 10\n");
+        assert_eq!(golden.missing(&[row(10, true, 1)]), ["gone"]);
+        let mut failed = row(7, false, 1);
+        failed.judge();
+        golden.bless(&[failed], false);
+        assert_eq!(golden, Golden::parse("gone 3\nmodel 10\n"));
     }
 
     #[test]

@@ -49,6 +49,10 @@ struct Ledger {
     answers: BTreeMap<NodeId, u64>,
     /// The latest attempt of each pre-candidate.
     attempts: BTreeMap<NodeId, u64>,
+    /// Nodes whose shutdown has returned.
+    closed: BTreeSet<NodeId>,
+    /// Who asked whom for a vote in which term.
+    asked: BTreeSet<(Term, NodeId, NodeId)>,
     /// Who can't hear whom.
     cut: BTreeSet<(NodeId, NodeId)>,
     /// What was sent before the threads started.
@@ -304,6 +308,11 @@ impl World {
         self.ledger().attempts[&NodeId(node)]
     }
 
+    /// This node's shutdown has returned: from now on none of its threads may do anything.
+    pub fn closed(&self, node: u64) {
+        self.ledger().closed.insert(NodeId(node));
+    }
+
     /// Two nodes can't hear each other.
     pub fn cut(&self, a: u64, b: u64) {
         let (a, b) = (NodeId(a), NodeId(b));
@@ -336,6 +345,7 @@ impl World {
 
     /// From here on every interleaving is explored; for models whose body spawns its threads itself.
     pub fn explore(&self) {
+        self.run.open();
         loom::explore();
     }
 
@@ -372,6 +382,15 @@ pub fn request(from: u64, to: u64, term: u64) -> Message {
 }
 
 impl Ledger {
+    /// A node that was shut down has no threads left.
+    fn check_closed(&self, node: NodeId, thread: &str) {
+        let own = ["election", "leader"].contains(&thread);
+        assert!(
+            !own || !self.closed.contains(&node),
+            "{thread} of {node} goes on after the node was shut down"
+        );
+    }
+
     /// Whether the machine still runs what was started at this boot.
     fn alive(&self, node: NodeId, boot: u64) -> bool {
         !self.crashed.contains(&node) && self.boots.get(&node).copied().unwrap_or(0) == boot
@@ -411,16 +430,16 @@ impl Ledger {
                     votes >= majority,
                     "{node} leads {term} with {votes} of the {majority} votes it needs"
                 );
-                run.reached("a leader");
+                run.reached_by_threads("a leader");
             }
         }
         if role == Some(RoleKind::Leader) && view.role != RoleKind::Leader {
-            run.reached("a leader steps down");
+            run.reached_by_threads("a leader steps down");
         }
     }
 
     /// The laws, whenever something is sent.
-    fn send(&mut self, message: &Message) {
+    fn send(&mut self, run: &Run, message: &Message) {
         let Message {
             from,
             to,
@@ -454,6 +473,9 @@ impl Ledger {
                     "{from} asks for votes in {term}, and its disk holds {disk:?}"
                 );
                 self.give_vote(term, from, from);
+                if !self.asked.insert((term, from, to)) {
+                    run.reached_by_threads("asked again");
+                }
             }
             Body::AppendEntries { .. } => {
                 assert!(
@@ -489,7 +511,8 @@ impl Observer<Shared> for Watch {
         let run = &self.world.run;
         match step {
             Step::Wants => run.arrived(),
-            Step::Waits(what) => run.reached(what),
+            // What happened while the stage was set is no merit of the model.
+            Step::Waits(what) if run.gate_is_open() => run.reached(what),
             _ => {}
         }
         run.record(Event::Section {
@@ -500,6 +523,7 @@ impl Observer<Shared> for Watch {
             view,
         });
         let mut ledger = self.world.ledger();
+        ledger.check_closed(self.node, thread);
         if let Some(view) = &view
             && ledger.alive(self.node, self.boot)
         {
@@ -588,7 +612,7 @@ impl Transport for ModelWire {
                     thread: outside.thread(),
                     message: message.clone(),
                 });
-                ledger.send(message);
+                ledger.send(&self.world.run, message);
             }
             let cut = self
                 .world

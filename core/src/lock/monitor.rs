@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Clock;
-use super::sync::{Activity, Board, Condvar, Mutex, MutexGuard, ThreadActivity};
+use super::sync::{Activity, Board, CHECKED, Condvar, Mutex, MutexGuard, ThreadActivity};
 use crate::Time;
 
 /// A thread's permission to touch the outside world: to send, to sync a disk, to sleep, to log, to call a user's code.
@@ -331,6 +331,10 @@ impl<S: Guarded> Monitor<S> {
     /// # Panics
     /// If the clock is the machine's own.
     pub fn tick(&self, outside: &mut Outside, to: Time) {
+        assert!(
+            self.clock.is_manual(),
+            "the machine's own clock cannot be set"
+        );
         self.enter(outside, "let time pass", |section| {
             self.clock.set(to);
             for &who in S::AUDIENCES {
@@ -409,11 +413,13 @@ impl<S: Guarded> Section<'_, S> {
                 .board
                 .set(self.thread, self.token, Activity::WaitsFor(what));
             let token = self.token;
-            self.guard.asleep.push(Sleeper {
-                who,
-                token,
-                until: by.unwrap_or(Time::NEVER),
-            });
+            let until = by.unwrap_or(Time::NEVER);
+            let alarm = self.guard.state.alarm(who).unwrap_or(Time::NEVER);
+            assert!(
+                !CHECKED || until <= alarm,
+                "who waits for {what} until {until:?} would sleep past {alarm:?}"
+            );
+            self.guard.asleep.push(Sleeper { who, token, until });
             changed.wait(&mut self.guard, monitor.clock.timeout(by));
             self.guard.asleep.retain(|sleeper| sleeper.token != token);
             monitor

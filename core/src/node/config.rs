@@ -43,7 +43,7 @@ pub struct Config {
     pub pre_vote: bool,
     /// Whether a leader that hears no majority for the longest election timeout steps down (dissertation, 6.2). Default: true.
     pub check_quorum: bool,
-    /// Makes the random part of the election timeouts repeatable. Give each node its own. Default: from the system's entropy.
+    /// Makes the random part of the election timeouts repeatable. Give each node its own. Default: another one at each start.
     pub seed: Option<u64>,
     /// Where time comes from. Default: the machine's monotonic clock.
     pub clock: Clock,

@@ -1,5 +1,6 @@
 //! The handle that users hold.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -114,6 +115,17 @@ impl Node {
         self.engine.await_leadership(&mut outside, timeout, changed)
     }
 
+    /// Waits until the node has stopped, for whatever reason, and says why.
+    pub fn wait_until_stopped(&self) -> Stopped {
+        let mut outside = Outside::caller();
+        loop {
+            let never = self.engine.await_leadership(&mut outside, None, |_| false);
+            if let Err(WaitError::Stopped(why)) = never {
+                return why;
+            }
+        }
+    }
+
     /// What each of the node's threads is doing. Answers even when the big lock is stuck.
     pub fn threads(&self) -> Vec<ThreadActivity> {
         self.engine.threads()
@@ -126,7 +138,7 @@ impl Node {
 
     /// Shuts the node down: every wait ends with [`Stopped::Shutdown`], and all its threads have ended when this returns, once the
     /// write that one of them may be making is done. What was said stays true: the storage holds it. May be called again, and from
-    /// several threads; the threads are joined by the call that comes first, and the others return at once.
+    /// several threads: the call that comes first does all this, and the others return at once, perhaps before it is done.
     ///
     /// # Errors
     /// If the node had stopped before, for another reason: which.
@@ -153,6 +165,12 @@ impl Node {
 
     fn joinable(&self) -> MutexGuard<'_, Vec<JoinHandle>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").finish_non_exhaustive()
     }
 }
 

@@ -141,7 +141,10 @@ impl Shared {
 
     /// The disk, for good: the node has stopped. Nothing while somebody still writes.
     pub fn take_storage(&mut self) -> Option<Box<dyn Storage>> {
-        self.stopped.as_ref().and(self.storage.take())
+        match self.stopped {
+            Some(_) => self.storage.take(),
+            None => None,
+        }
     }
 
     /// The flusher brings the disk back, with the number of what it wrote or the error. After an error nothing is tried again: the

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 pub use local::{LocalNetwork, LocalTransport};
 
-use super::{Engine, Status, TransportError};
+use super::{Engine, Status, Stopped, TransportError};
 use crate::{Message, Outside, ThreadActivity};
 
 /// Carries messages between nodes. It may lose, delay, repeat and reorder them; it must not alter or invent any.
@@ -23,7 +23,7 @@ pub trait Transport: Send + Sync {
     /// Sends messages, each to the node that it names. From any thread. What can't be sent is dropped: Raft will send again.
     fn send(&self, outside: &Outside, messages: &[Message]);
 
-    /// Stops delivering: joins its threads and drops the inbox. Called once, when the node shuts down.
+    /// Stops delivering: joins its threads and drops the inbox. Called once, when the node shuts down or could not start.
     fn stop(&self, outside: &Outside);
 }
 
@@ -31,6 +31,17 @@ pub trait Transport: Send + Sync {
 #[derive(Clone)]
 pub struct Inbox {
     engine: Arc<Engine>,
+}
+
+impl Drop for Inbox {
+    /// A receiving thread that panics takes its inbox along: the node would be deaf, and look alive.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut outside = Outside::caller();
+            let thread = "receiver";
+            self.engine.stop(&mut outside, Stopped::Panicked { thread });
+        }
+    }
 }
 
 impl Inbox {

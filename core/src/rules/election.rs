@@ -65,9 +65,6 @@ impl Raft {
             tally: Tally::new([self.id()].into(), at.now + self.settings.heartbeat),
         };
         self.leader_heard = None;
-        // What an earlier attempt still has to say, nobody needs to hear.
-        self.outbox
-            .retain(|out| !matches!(out.message.body, Body::PreVote { .. }));
         self.ask_for_votes();
         Ballot {
             term: self.term(),
@@ -114,7 +111,7 @@ impl Raft {
             return Some(Verdict::Won);
         }
         let members = self.settings.members.len();
-        (tally.refused.len() > members - majority).then_some(Verdict::Refused)
+        (tally.lost() > members - majority).then_some(Verdict::Refused)
     }
 
     /// When time alone calls for something: the deadline, or before it the moment to ask again. Nothing while this node leads.
@@ -284,11 +281,15 @@ impl Tally {
         }
     }
 
-    /// The first answer of each voter counts: an honest one never changes it within a campaign.
+    /// Who granted, granted: an honest voter takes nothing back. A refusal is final too, but for the one that time changes: "I hear
+    /// from a leader".
     fn count(&mut self, from: NodeId, answer: Answer) {
+        if self.granted.contains(&from) || self.has_refused(from) {
+            return;
+        }
         match answer {
-            _ if self.granted.contains(&from) || self.refused.contains_key(&from) => {}
             Answer::Granted => {
+                self.refused.remove(&from);
                 self.granted.insert(from);
             }
             Answer::Refused(why) => {
@@ -297,9 +298,24 @@ impl Tally {
         }
     }
 
+    /// Whether this voter refused for good.
+    fn has_refused(&self, voter: NodeId) -> bool {
+        let why = self.refused.get(&voter);
+        why.is_some_and(|&why| why != Refusal::LeaderAlive)
+    }
+
+    /// How many refused for good.
+    fn lost(&self) -> usize {
+        self.refused
+            .keys()
+            .filter(|&&voter| self.has_refused(voter))
+            .count()
+    }
+
+    /// Who is to be asked again: those who have not answered, or only that they hear from a leader.
     fn silent(&self, peers: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
         peers
-            .filter(|peer| !self.granted.contains(peer) && !self.refused.contains_key(peer))
+            .filter(|&peer| !self.granted.contains(&peer) && !self.has_refused(peer))
             .collect()
     }
 }

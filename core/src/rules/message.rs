@@ -24,7 +24,8 @@ pub struct Message {
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Body {
-    /// "Would you vote for me in the term after this one?" (dissertation, 9.6). Changes nothing at the voter.
+    /// "Would you vote for me in the term after this one?" (dissertation, 9.6). The voter gives no vote and resets no deadline; like
+    /// every message it may tell it of a higher term.
     PreVote {
         /// Tells this attempt from earlier ones of the same term, whose answers may still be under way.
         attempt: u64,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::mem::discriminant;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -407,8 +408,12 @@ impl Raft {
     pub(super) fn set_hard_state(&mut self, new: HardState) {
         let old = self.hard_state;
         assert!(
-            new.term > old.term || new.term == old.term && old.voted_for.is_none(),
-            "terms never go back and a vote is given once: {old:?} cannot become {new:?}"
+            new.term >= old.term,
+            "terms never go back (5.1): {old:?} cannot become {new:?}"
+        );
+        assert!(
+            new.term > old.term || old.voted_for.is_none(),
+            "a vote is given once (5.2): {old:?} cannot become {new:?}"
         );
         if new.term > old.term {
             // A new term voids what still waits to be said in an older one.
@@ -437,13 +442,14 @@ impl Raft {
             term: self.term(),
             body,
         };
-        // While the disk is stuck the same is not queued twice, so the queue is bounded.
-        if self.outbox.iter().all(|out| out.message != message) {
-            self.outbox.push_back(Outgoing {
-                relies_on: self.latest,
-                message,
-            });
-        }
+        // While the disk is stuck, the latest of a kind takes the place of what waits: so the queue is bounded.
+        let kind = discriminant(&message.body);
+        self.outbox
+            .retain(|out| out.message.to != to || discriminant(&out.message.body) != kind);
+        self.outbox.push_back(Outgoing {
+            relies_on: self.latest,
+            message,
+        });
     }
 }
 

@@ -28,7 +28,7 @@ pub const MODELS: &[Model] = &[
         name: "campaign-deadline",
         property: "a deadline that passes at any moment of a campaign starts the next, in a new term",
         threads: 3,
-        goals: &["votes", "a leader", "a second candidacy"],
+        goals: &["votes", "a leader", "asked again", "a second candidacy"],
         start: Start::Gated,
         crashes: false,
         body: deadline,

@@ -73,6 +73,7 @@ fn run(world: &World, engine: Arc<Engine>) {
     let node = Node::run(engine).expect("the model gives threads");
     world.explore();
     assert!(node.shutdown().is_ok());
+    world.closed(1);
 }
 
 fn candidate(world: &World) {
@@ -136,5 +137,6 @@ fn twice(world: &World) {
         }
     });
     assert!(node.shutdown().is_ok());
+    world.closed(1);
     other.join().expect("the other ends");
 }

@@ -1,6 +1,7 @@
 //! Nodes of one process, over channels.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,6 +56,21 @@ impl LocalNetwork {
 
     fn wires<R>(&self, body: impl FnOnce(&mut Wires) -> R) -> R {
         body(&mut self.wires.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for LocalNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalNetwork").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LocalTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.id;
+        f.debug_struct("LocalTransport")
+            .field("id", &id)
+            .finish_non_exhaustive()
     }
 }
 
