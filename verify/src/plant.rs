@@ -136,7 +136,22 @@ impl Nursery {
     }
 
     /// Builds the copy. Returns the compiler's errors, if it has any.
+    ///
+    /// A build that was interrupted may leave half of its incremental state behind, and a later one then fails to link: it is made
+    /// once more, from nothing.
     fn build(&self) -> Result<Option<String>, String> {
+        let errors = self.build_once()?;
+        if errors
+            .as_ref()
+            .is_some_and(|errors| errors.contains("error: linking with"))
+        {
+            fs::remove_dir_all(&self.target).map_err(|e| e.to_string())?;
+            return self.build_once();
+        }
+        Ok(errors)
+    }
+
+    fn build_once(&self) -> Result<Option<String>, String> {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
             .current_dir(&self.tree)
             .args([
