@@ -11,6 +11,7 @@
 //! | [`record`], [`diagram`] | what happened in one execution, and its picture |
 //! | [`catalogue`] | known bugs: a page and a patch each |
 //! | [`plant`] | plants a bug in a copy of the source, builds it, and sees whether a check finds it |
+//! | [`linearizable`] | judges what the clients of a key-value store saw |
 //! | [`report`] | rows, tables, JSON, the golden counts |
 //! | [`jobs`] | runs models as processes, over the cores, with progress |
 
@@ -21,6 +22,7 @@ pub mod diagram;
 #[cfg(biglock_loom)]
 pub mod harness;
 pub mod jobs;
+pub mod linearizable;
 #[cfg(biglock_loom)]
 pub mod models;
 pub mod plant;
