@@ -4,10 +4,13 @@ use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A moment: nanoseconds since some start that all moments of one node share.
 ///
-/// Moments of different nodes must not be compared. The [`Clock`](crate::Clock) is the only place where one comes from.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// Moments of different nodes must not be compared. The [`Clock`](crate::Clock) is the only place where one comes from. (The time of a
+/// log's entries is another: it is the log's own, and the same on every node.)
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Time(u64);
 
 impl Time {
