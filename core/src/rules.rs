@@ -6,16 +6,35 @@
 //!
 //! Section numbers are those of the extended Raft paper (Ongaro and Ousterhout, 2014); "dissertation" is Ongaro's of the same year.
 
+mod durability;
 mod election;
 mod invariants;
 mod log;
+mod members;
+mod membership;
 mod message;
 mod raft;
+mod read;
 mod replication;
+mod session;
+mod snapshot;
+mod stored;
+mod transfer;
 
-pub use election::{Ballot, Verdict};
-pub use log::{Entry, Log, Position};
-pub use message::{Answer, Body, Message, Refusal};
+pub use durability::{Write, WriteId};
+pub use election::{Ballot, Tally, Verdict, Voters};
+pub use invariants::Before;
+pub use log::{Entry, Log, Payload, Position};
+pub use members::{BadChange, Change, MAX_ADDRESS, MAX_MEMBERS, Member, Members};
+pub use membership::ChangeRefused;
+pub use message::{Answer, Appended, Beat, Body, Conflict, Message, Refusal};
 pub use raft::{
-    At, HardState, NodeId, Raft, Role, RoleKind, Settings, Term, Voters, Write, WriteId, majority,
+    At, Following, GaveUp, HardState, Leading, NodeId, Raft, Role, RoleKind, Settings, Term,
+    majority,
 };
+pub use read::{ReadAnswer, ReadId, ReadRefused};
+pub use replication::{Follower, ProposalRefused, Sending};
+pub use session::{MAX_SESSIONS, SessionReply, SessionRequest, Sessions};
+pub use snapshot::{Chunk, Snapshot, SnapshotHead};
+pub use stored::{Batch, Stored, Suffix};
+pub use transfer::TransferRefused;

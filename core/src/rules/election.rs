@@ -3,9 +3,28 @@
 //! A campaign spans several sections, and between them the lock is free. What the candidate assumed when it let go is a [`Ballot`]; the
 //! section that counts the votes spends it and checks again (rule 5 of the course).
 
-use super::raft::Tally;
-use super::{Answer, At, Body, HardState, NodeId, Position, Raft, Refusal, Role, Term, Voters};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::raft::Leading;
+use super::{
+    Answer, At, Body, Follower, HardState, Message, NodeId, Payload, Position, Raft, Refusal, Role,
+    Term,
+};
 use crate::Time;
+
+/// Those who answered, as a set and never as a counter: the network may repeat a vote.
+pub type Voters = BTreeSet<NodeId>;
+
+/// The answers to a campaign.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tally {
+    /// Who said yes.
+    pub granted: Voters,
+    /// Who said no, and why.
+    pub refused: BTreeMap<NodeId, Refusal>,
+    /// When the request is repeated to those who have not answered.
+    pub ask_again: Time,
+}
 
 /// What a campaign assumes while the lock is free: that this is still the term, and the attempt, in which it began.
 ///
@@ -52,10 +71,10 @@ impl Raft {
     /// If this node leads.
     pub fn campaign(&mut self, at: At) -> Ballot {
         assert!(
-            !matches!(self.role, Role::Leader { .. }),
+            !matches!(self.role, Role::Leader(_)),
             "a leader does not campaign"
         );
-        if !self.settings.pre_vote {
+        if self.handed_over || !self.settings.pre_vote {
             return self.start_election(at);
         }
         self.reset_deadline(at);
@@ -80,10 +99,12 @@ impl Raft {
             term,
             voted_for: Some(self.id()),
         });
+        let handed_over = self.handed_over;
         self.reset_deadline(at);
         // The own vote counts when it is durable: see `count_own_vote`.
         self.role = Role::Candidate {
             tally: Tally::new(Voters::new(), at.now + self.settings.heartbeat),
+            handed_over,
         };
         self.leader_heard = None;
         self.ask_for_votes();
@@ -106,12 +127,13 @@ impl Raft {
     /// How the votes stand, whatever the time: a majority, or none possible any more.
     pub fn standing(&self) -> Option<Verdict> {
         let tally = self.role.tally()?;
-        let majority = self.majority();
-        if tally.granted.len() >= majority {
+        let members = self.members();
+        if members.are_majority(&tally.granted) {
             return Some(Verdict::Won);
         }
-        let members = self.settings.members.len();
-        (tally.lost() > members - majority).then_some(Verdict::Refused)
+        let lost = members.voters().filter(|&id| tally.has_refused(id)).count();
+        let may_lose = members.voters().count().saturating_sub(members.majority());
+        (lost > may_lose).then_some(Verdict::Refused)
     }
 
     /// When time alone calls for something: the deadline, or before it the moment to ask again. Nothing while this node leads.
@@ -190,10 +212,27 @@ impl Raft {
         }
     }
 
+    /// "If a server receives a RequestVote request within the minimum election timeout of hearing from a current leader, it does not update
+    /// its term or grant its vote" (dissertation, 4.2.3): so a server that was removed, or was cut off, disturbs nobody. Not if the leader
+    /// itself asked for the election.
+    pub(super) fn protects_its_leader(&self, at: At, message: &Message) -> bool {
+        let request = matches!(
+            message.body,
+            Body::RequestVote {
+                handed_over: false,
+                ..
+            }
+        );
+        request
+            && self.settings.check_quorum
+            && message.term > self.term()
+            && self.hears_a_leader(at.now)
+    }
+
     /// Whether a leader was heard "within the minimum election timeout" (dissertation, 4.2.3): then none is needed.
     fn hears_a_leader(&self, now: Time) -> bool {
         let heard = |at: Time| now < at + self.settings.election_timeout_min;
-        matches!(self.role, Role::Leader { .. }) || self.leader_heard.is_some_and(heard)
+        matches!(self.role, Role::Leader(_)) || self.leader_heard.is_some_and(heard)
     }
 
     pub(super) fn on_pre_vote_reply(&mut self, from: NodeId, attempt: u64, answer: Answer) {
@@ -208,49 +247,71 @@ impl Raft {
     }
 
     pub(super) fn on_vote_reply(&mut self, from: NodeId, answer: Answer) {
-        if let Role::Candidate { tally } = &mut self.role {
+        if let Role::Candidate { tally, .. } = &mut self.role {
             tally.count(from, answer);
         }
     }
 
     /// A candidate's vote for itself counts like any other: when it is durable, so that a crash can't take it back.
     pub(super) fn count_own_vote(&mut self) {
-        let (me, durable) = (self.id(), self.is_durable());
-        if let Role::Candidate { tally } = &mut self.role
+        let (me, durable) = (self.id(), self.is_hard_state_durable());
+        if let Role::Candidate { tally, .. } = &mut self.role
             && durable
         {
             tally.granted.insert(me);
         }
     }
 
-    /// "Upon election: send initial empty AppendEntries RPCs (heartbeat) to each server" (figure 2).
+    /// "Upon election: send initial empty AppendEntries RPCs (heartbeat) to each server" (figure 2). Here they carry the no-op with which
+    /// the term begins: committing it tells the leader what is committed (section 8).
     fn become_leader(&mut self, at: At) {
-        self.role = Role::Leader {
+        let last = self.log.last().index;
+        let me = self.id();
+        let others = self.members().ids().filter(|&id| id != me);
+        let followers = others.map(|id| (id, Follower::new(last + 1, at.now)));
+        let leading = Leading {
+            first: last + 1,
             next_heartbeat: at.now + self.settings.heartbeat,
-            heard: self.peers().map(|peer| (peer, at.now)).collect(),
+            followers: followers.collect(),
+            round: 1,
+            now: at.now,
+            reads: Default::default(),
+            transfer: None,
+            lease_void: false,
+            log_clock: (self.log.last_time(), at.now),
+            disk: None,
         };
-        self.send_heartbeats();
+        self.role = Role::Leader(leading);
+        self.append_own(at, Payload::Noop);
+        self.take_reads_along(at);
+        self.send_entries();
     }
 
     fn ask_again(&mut self, at: At) {
         let again = at.now + self.settings.heartbeat;
-        if let Role::PreCandidate { tally, .. } | Role::Candidate { tally } = &mut self.role {
+        if let Role::PreCandidate { tally, .. } | Role::Candidate { tally, .. } = &mut self.role {
             tally.ask_again = again;
         }
         self.ask_for_votes();
     }
 
-    /// Asks everyone who has not answered.
+    /// Asks every voter who has not answered.
     fn ask_for_votes(&mut self) {
         let last = self.log.last();
-        let (body, silent) = match &self.role {
+        let (body, tally) = match &self.role {
             Role::PreCandidate { attempt, tally } => {
                 let attempt = *attempt;
-                (Body::PreVote { attempt, last }, tally.silent(self.peers()))
+                (Body::PreVote { attempt, last }, tally)
             }
-            Role::Candidate { tally } => (Body::RequestVote { last }, tally.silent(self.peers())),
-            Role::Follower { .. } | Role::Leader { .. } => return,
+            Role::Candidate { tally, handed_over } => {
+                let handed_over = *handed_over;
+                (Body::RequestVote { last, handed_over }, tally)
+            }
+            Role::Follower(_) | Role::Leader(_) => return,
         };
+        let me = self.id();
+        let others = self.members().voters().filter(|&id| id != me);
+        let silent: Vec<NodeId> = others.filter(|&id| tally.awaits(id)).collect();
         for peer in silent {
             self.send(peer, body.clone());
         }
@@ -267,7 +328,7 @@ impl Raft {
         match self.role {
             Role::PreCandidate { attempt, .. } => Some((self.term(), Some(attempt))),
             Role::Candidate { .. } => Some((self.term(), None)),
-            Role::Follower { .. } | Role::Leader { .. } => None,
+            Role::Follower(_) | Role::Leader(_) => None,
         }
     }
 }
@@ -304,18 +365,8 @@ impl Tally {
         why.is_some_and(|&why| why != Refusal::LeaderAlive)
     }
 
-    /// How many refused for good.
-    fn lost(&self) -> usize {
-        self.refused
-            .keys()
-            .filter(|&&voter| self.has_refused(voter))
-            .count()
-    }
-
-    /// Who is to be asked again: those who have not answered, or only that they hear from a leader.
-    fn silent(&self, peers: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
-        peers
-            .filter(|&peer| !self.granted.contains(&peer) && !self.has_refused(peer))
-            .collect()
+    /// Whether this voter is to be asked again: it has not answered, or only that it hears from a leader.
+    fn awaits(&self, voter: NodeId) -> bool {
+        !self.granted.contains(&voter) && !self.has_refused(voter)
     }
 }

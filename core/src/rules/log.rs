@@ -1,8 +1,13 @@
-//! The log (section 5.3): entries numbered from 1, each with the term in which a leader received it.
+//! The log (section 5.3): entries numbered from 1, each with the term in which a leader received it; and how a snapshot takes the place
+//! of its beginning (section 7).
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Term;
+use super::{Members, SessionRequest, Term};
+use crate::Time;
 
 /// Where an entry stands: its term and its index. `Position::default()` stands before the first entry.
 ///
@@ -23,14 +28,58 @@ pub struct Position {
 pub struct Entry {
     /// The term in which a leader received it.
     pub term: Term,
-    /// The user's command.
-    pub command: Vec<u8>,
+    /// When, by the log's own clock: it never goes back along the log, and passes as fast as the clock of whoever leads
+    /// (dissertation, 6.3).
+    pub time: Time,
+    /// What it says.
+    pub payload: Payload,
 }
 
-/// The entries of one node.
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Payload {
+    /// Nothing: "each leader commits a blank no-op entry at the start of its term" (section 8).
+    Noop,
+    /// A command for the state machine.
+    Command(Bytes),
+    /// A command of a client's session, which is run at most once (section 8; dissertation, 6.3).
+    Session(SessionRequest),
+    /// The cluster's members from here on (dissertation, 4.1).
+    Members(Members),
+}
+
+impl Entry {
+    /// What an entry takes beside its command, in bytes, at most: term, time, and what a codec adds.
+    pub const OVERHEAD: usize = 32;
+
+    /// What it takes in a message, in bytes, at most.
+    pub fn size(&self) -> usize {
+        Entry::OVERHEAD + self.payload.size()
+    }
+}
+
+impl Payload {
+    /// What it takes beside [`Entry::OVERHEAD`], in bytes, at most.
+    pub fn size(&self) -> usize {
+        match self {
+            Payload::Noop => 0,
+            Payload::Command(command) => command.len(),
+            Payload::Session(request) => request.size(),
+            Payload::Members(members) => members.size(),
+        }
+    }
+}
+
+/// The entries of one node, without those that a snapshot has replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Log {
-    entries: Vec<Entry>,
+    /// The last entry that is no longer here: where the log begins.
+    before: Position,
+    /// And its time.
+    before_time: Time,
+    entries: VecDeque<Entry>,
+    /// What the entries take, in bytes.
+    bytes: usize,
 }
 
 impl Log {
@@ -39,25 +88,108 @@ impl Log {
         Log::default()
     }
 
-    /// Where the last entry stands.
-    pub fn last(&self) -> Position {
-        Position {
-            term: self.entries.last().map_or(Term::default(), |e| e.term),
-            index: self.entries.len() as u64,
+    /// An empty log that follows this entry, which a snapshot holds.
+    pub fn after(before: Position, time: Time) -> Log {
+        Log {
+            before,
+            before_time: time,
+            ..Log::default()
         }
     }
 
-    /// The term of the entry at `index`; the term zero for index zero, nothing beyond the end.
-    pub fn term_at(&self, index: u64) -> Option<Term> {
-        match index.checked_sub(1) {
-            None => Some(Term::default()),
-            Some(offset) => self.get(offset).map(|entry| entry.term),
+    /// Where the last entry stands.
+    pub fn last(&self) -> Position {
+        match self.entries.back() {
+            Some(entry) => Position {
+                term: entry.term,
+                index: self.before.index + self.entries.len() as u64,
+            },
+            None => self.before,
         }
+    }
+
+    /// The log time of the last entry.
+    pub fn last_time(&self) -> Time {
+        self.entries.back().map_or(self.before_time, |e| e.time)
+    }
+
+    /// The last entry that is no longer here.
+    pub fn before(&self) -> Position {
+        self.before
+    }
+
+    /// The index of the first entry that is here, or would be.
+    pub fn first(&self) -> u64 {
+        self.before.index + 1
+    }
+
+    /// What the entries take, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The entry at `index`, if it is here.
+    pub fn get(&self, index: u64) -> Option<&Entry> {
+        self.entries.get(self.offset(index)?)
+    }
+
+    /// The term of the entry at `index`, if that can be told: it is here, or the last before the beginning. The term zero for index zero.
+    pub fn term_at(&self, index: u64) -> Option<Term> {
+        if index == self.before.index {
+            return Some(self.before.term);
+        }
+        self.get(index).map(|entry| entry.term)
     }
 
     /// Whether an entry of this term stands at this index: the consistency check of AppendEntries (5.3).
     pub fn contains(&self, position: Position) -> bool {
         self.term_at(position.index) == Some(position.term)
+    }
+
+    /// Copies the entries from `first` on, as many as take at most `bytes`, but one at least if there is one.
+    ///
+    /// # Panics
+    /// If `first` is no longer here.
+    pub fn copy(&self, first: u64, bytes: usize) -> Vec<Entry> {
+        let Some(offset) = self.offset(first) else {
+            panic!("entry {first} is no longer here");
+        };
+        let mut left = bytes;
+        let mut many = 0;
+        for entry in self.entries.range(offset.min(self.entries.len())..) {
+            let size = entry.size();
+            if many > 0 && size > left {
+                break;
+            }
+            left = left.saturating_sub(size);
+            many += 1;
+        }
+        let end = (offset + many).min(self.entries.len());
+        self.entries.range(offset.min(end)..end).cloned().collect()
+    }
+
+    /// All entries, with their indexes.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        (self.first()..).zip(&self.entries)
+    }
+
+    /// The last entry whose term is at most `term`, among those that can be told: index and term.
+    pub fn last_of(&self, term: Term) -> Position {
+        // Terms never go down along the log, so the boundary can be found by halves.
+        let many = self.entries.partition_point(|entry| entry.term <= term);
+        match many.checked_sub(1).and_then(|at| self.entries.get(at)) {
+            Some(entry) => Position {
+                term: entry.term,
+                index: self.before.index + many as u64,
+            },
+            None => self.before,
+        }
+    }
+
+    /// The first entry of `term` or a later one, by index; after the end if there is none.
+    pub fn first_of(&self, term: Term) -> u64 {
+        let many = self.entries.partition_point(|entry| entry.term < term);
+        self.first() + many as u64
     }
 
     /// Adds an entry at the end.
@@ -71,17 +203,35 @@ impl Log {
             entry.term,
             self.last()
         );
-        self.entries.push(entry);
+        self.bytes += entry.size();
+        self.entries.push_back(entry);
     }
 
     /// Removes the entry at `index` and all that follow it.
     pub fn truncate_from(&mut self, index: u64) {
-        let keep = usize::try_from(index.saturating_sub(1)).unwrap_or(usize::MAX);
-        self.entries.truncate(keep);
+        let keep = self.offset(index).unwrap_or(0).min(self.entries.len());
+        for entry in self.entries.drain(keep..) {
+            self.bytes -= entry.size();
+        }
     }
 
-    fn get(&self, offset: u64) -> Option<&Entry> {
-        self.entries.get(usize::try_from(offset).ok()?)
+    /// Removes the entries up to and with `index`: a snapshot holds what they did.
+    pub fn compact_to(&mut self, index: u64) {
+        while self.before.index < index
+            && let Some(entry) = self.entries.pop_front()
+        {
+            self.bytes -= entry.size();
+            self.before = Position {
+                term: entry.term,
+                index: self.before.index + 1,
+            };
+            self.before_time = entry.time;
+        }
+    }
+
+    fn offset(&self, index: u64) -> Option<usize> {
+        let offset = index.checked_sub(self.first())?;
+        usize::try_from(offset).ok()
     }
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeId, Position, Term};
+use super::{Chunk, Entry, NodeId, Position, Term};
+use crate::Time;
 
 /// A message from one node to another. All are one-way: a reply is a message of its own, and any may be lost, late, repeated or out
 /// of order.
@@ -43,25 +44,98 @@ pub enum Body {
     RequestVote {
         /// The end of the candidate's log.
         last: Position,
+        /// Whether the leader itself asked for this election: then nobody holds against it that a leader is heard (dissertation,
+        /// 3.10 and 4.2.3).
+        handed_over: bool,
     },
     /// The answer to [`Body::RequestVote`]. Its term says which candidacy it answers.
     VoteReply {
         /// The answer.
         answer: Answer,
     },
-    /// AppendEntries (5.3, figure 2) as a heartbeat: it proves who leads, and carries no entries yet.
+    /// AppendEntries (5.3, figure 2); without entries it is a heartbeat.
     AppendEntries {
         /// The entry that precedes the new ones.
         prev: Position,
+        /// The new entries, in the order of their indexes.
+        entries: Vec<Entry>,
         /// The leader's commit index.
         commit: u64,
+        /// Which round of the leader's this belongs to.
+        beat: Beat,
     },
     /// The answer to [`Body::AppendEntries`].
     AppendReply {
-        /// Up to which index the follower's log is known to equal the leader's; nothing if its term was stale or the log did not
-        /// contain the preceding entry.
-        matched: Option<u64>,
+        /// The latest beat that was heard.
+        beat: Beat,
+        /// What became of the entries.
+        answer: Appended,
     },
+    /// InstallSnapshot (section 7): a piece of it.
+    InstallSnapshot {
+        /// The piece.
+        chunk: Chunk,
+        /// Which round of the leader's this belongs to.
+        beat: Beat,
+    },
+    /// The answer to [`Body::InstallSnapshot`], until the whole has arrived; then [`Body::AppendReply`] says that it is durable.
+    SnapshotReply {
+        /// Which snapshot: the last entry that it holds.
+        last: Position,
+        /// How much of it is here, in bytes from its beginning: the next piece begins there.
+        received: u64,
+        /// The latest beat that was heard.
+        beat: Beat,
+    },
+    /// "Start an election at once": the leader hands over to this node (dissertation, 3.10).
+    TimeoutNow,
+    /// "From which index on may I serve this read?" (dissertation, 6.4).
+    ReadIndex {
+        /// The reader's number for it.
+        read: u64,
+    },
+    /// The answer to [`Body::ReadIndex`].
+    ReadIndexReply {
+        /// The reader's number.
+        read: u64,
+        /// The state after this entry is recent enough; nothing if this node can't tell.
+        index: Option<u64>,
+    },
+}
+
+/// A round of a leader's messages. Whoever answers it, answers after it was sent: so a round that a majority answered proves that the
+/// leader led when it began (dissertation, 6.4).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Beat {
+    /// Its number. A leader never uses one twice in a term.
+    pub round: u64,
+    /// When this message was sent, by the leader's own clock. It comes back as it was.
+    pub sent: Time,
+}
+
+/// What became of a leader's entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Appended {
+    /// The follower's log is durably equal to the leader's up to this index.
+    Matched(u64),
+    /// The follower has another entry, or none, where the new ones were to follow.
+    Conflict(Conflict),
+    /// The leader's term has passed; the reply's own term tells it which one it is.
+    Stale,
+}
+
+/// Where a follower's log parts from the leader's (5.3: "the follower can include the term of the conflicting entry and the first index it
+/// stores for that term").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The index of the entry that was to precede the new ones.
+    pub prev: u64,
+    /// The term of the follower's entry there; nothing if its log ends before.
+    pub term: Option<Term>,
+    /// The first index of that term, or the one after the end of the log.
+    pub first: u64,
 }
 
 impl Body {
@@ -74,6 +148,11 @@ impl Body {
             Body::VoteReply { .. } => "VoteReply",
             Body::AppendEntries { .. } => "AppendEntries",
             Body::AppendReply { .. } => "AppendReply",
+            Body::InstallSnapshot { .. } => "InstallSnapshot",
+            Body::SnapshotReply { .. } => "SnapshotReply",
+            Body::TimeoutNow => "TimeoutNow",
+            Body::ReadIndex { .. } => "ReadIndex",
+            Body::ReadIndexReply { .. } => "ReadIndexReply",
         }
     }
 }
@@ -81,10 +160,20 @@ impl Body {
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} to {}", self.body.name(), self.term, self.to)?;
-        match self.body {
+        match &self.body {
             Body::PreVoteReply { answer, .. } | Body::VoteReply { answer } => {
                 write!(f, ": {answer}")
             }
+            Body::AppendEntries { prev, entries, .. } if !entries.is_empty() => {
+                let first = prev.index + 1;
+                let last = prev.index + entries.len() as u64;
+                write!(f, ": {first} to {last}")
+            }
+            Body::AppendReply { answer, .. } => match answer {
+                Appended::Matched(index) => write!(f, ": equal up to {index}"),
+                Appended::Conflict(at) => write!(f, ": conflict at {}", at.prev),
+                Appended::Stale => f.write_str(": the term has passed"),
+            },
             _ => Ok(()),
         }
     }

@@ -1,63 +1,394 @@
-//! AppendEntries (5.3) as far as an election needs it: the heartbeat, its checks, and the quorum behind a leader.
+//! Log replication (5.3, 5.4.2): AppendEntries, its answers, what is committed, and the heartbeat.
 
-use super::{At, Body, NodeId, Position, Raft, Role, Term};
+use std::collections::VecDeque;
+
+use thiserror::Error;
+
+use super::raft::{GaveUp, Leading};
+use super::{Appended, At, Beat, Body, Conflict, Entry, NodeId, Payload, Position, Raft, Role};
 use crate::Time;
 
+/// What a leader knows of another server (figure 2: nextIndex and matchIndex), and how it sends to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Follower {
+    /// "Index of the next log entry to send" (figure 2).
+    pub next: u64,
+    /// "Index of highest log entry known to be replicated" (figure 2), durably.
+    pub matched: u64,
+    /// How it sends.
+    pub sending: Sending,
+    /// When it last answered.
+    pub heard: Time,
+    /// The latest round that it answered, and when its message was sent.
+    pub beat: Beat,
+    /// The commit index that it was last told.
+    pub told: u64,
+}
+
+/// How a leader sends to a follower.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Sending {
+    /// It does not know where their logs part, and asks: one message at a time.
+    Probing {
+        /// Whether one is under way.
+        asked: bool,
+    },
+    /// Their logs meet, so entries follow each other without waiting for answers.
+    Streaming {
+        /// The last index of each message with entries that was not answered.
+        in_flight: VecDeque<u64>,
+    },
+    /// What it needs is no longer in the log.
+    Snapshot {
+        /// Which snapshot.
+        last: Position,
+        /// How much of it has arrived, in bytes,
+        acked: u64,
+        /// and how much was sent; nothing before the first piece.
+        sent: Option<u64>,
+        /// Whether nothing has arrived since the last heartbeat.
+        resend: bool,
+    },
+}
+
+/// Why a leader does not take a proposal. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ProposalRefused {
+    /// This node does not lead.
+    #[error("this node does not lead")]
+    NotLeader,
+    /// The leader is handing over to another node.
+    #[error("the leader is handing over to another node")]
+    Transferring,
+    /// Too much is waiting to be committed and applied.
+    #[error("too much is waiting to be committed and applied")]
+    Busy,
+    /// It does not fit into the largest message.
+    #[error("{size} bytes are too many: at most {limit} fit into a message")]
+    TooLarge {
+        /// Its size, in bytes.
+        size: usize,
+        /// The most there may be, in bytes.
+        limit: usize,
+    },
+}
+
 impl Raft {
+    /// "If command received from client: append entry to local log" (figure 2), and send it on: before it is durable here, for the leader
+    /// counts itself only then (dissertation, 10.2.1). Returns where it stands.
+    ///
+    /// # Errors
+    /// If this node does not take it; nothing was changed.
+    pub fn propose(&mut self, at: At, payload: Payload) -> Result<Position, ProposalRefused> {
+        let position = self.push(at, payload)?;
+        self.send_entries();
+        Ok(position)
+    }
+
+    /// The same without sending it: for several at once. Afterwards call [`send_entries`](Raft::send_entries).
+    ///
+    /// # Errors
+    /// If this node does not take it; nothing was changed.
+    pub fn push(&mut self, at: At, payload: Payload) -> Result<Position, ProposalRefused> {
+        let Role::Leader(leading) = &mut self.role else {
+            return Err(ProposalRefused::NotLeader);
+        };
+        leading.now = at.now;
+        if leading.transfer.is_some() {
+            return Err(ProposalRefused::Transferring);
+        }
+        let (size, limit) = (payload.size(), self.settings.max_command());
+        let size_as_entry = Entry::OVERHEAD + size;
+        if size_as_entry > self.settings.max_payload {
+            return Err(ProposalRefused::TooLarge { size, limit });
+        }
+        if self.unapplied + size_as_entry > self.settings.max_unapplied && self.unapplied > 0 {
+            return Err(ProposalRefused::Busy);
+        }
+        Ok(self.append_own(at, payload))
+    }
+
+    /// Sends whatever may be sent.
+    pub fn send_entries(&mut self) {
+        self.for_each_follower(Raft::send_to);
+        self.count_own_entries();
+    }
+
+    /// Appends an entry of the current term.
+    pub(super) fn append_own(&mut self, at: At, payload: Payload) -> Position {
+        let term = self.term();
+        let time = self.log_time(at);
+        self.append(Entry {
+            term,
+            time,
+            payload,
+        });
+        self.log.last()
+    }
+
+    /// The log's clock: it goes on from the last entry of the leader before (dissertation, 6.3).
+    fn log_time(&self, at: At) -> Time {
+        let since = match &self.role {
+            Role::Leader(leading) => {
+                let (time, begin) = leading.log_clock;
+                time + at.now.since(begin)
+            }
+            _ => self.log.last_time(),
+        };
+        since.max(self.log.last_time())
+    }
+
+    fn for_each_follower(&mut self, act: impl Fn(&mut Raft, NodeId)) {
+        let ids: Vec<NodeId> = match &self.role {
+            Role::Leader(leading) => leading.followers.keys().copied().collect(),
+            _ => return,
+        };
+        ids.into_iter().for_each(|id| act(self, id));
+    }
+
     /// When the next heartbeats are due; nothing unless this node leads.
     pub fn heartbeat_due(&self) -> Option<Time> {
-        match self.role {
-            Role::Leader { next_heartbeat, .. } => Some(next_heartbeat),
-            _ => None,
-        }
+        Some(self.role.leading()?.next_heartbeat)
     }
 
-    /// A leader's periodic work: steps down if no majority answers, else sends heartbeats "to prevent election timeouts" (figure 2).
-    /// Does nothing unless this node leads.
+    /// A leader's periodic work: steps down if no majority answers or its disk is stuck; else sends heartbeats "to prevent election
+    /// timeouts" (figure 2) and sends again what was lost. Does nothing unless this node leads.
     pub fn heartbeat(&mut self, at: At) {
         if self.settings.check_quorum && !self.hears_a_majority(at.now) {
-            return self.step_down(at);
+            return self.step_down(at, GaveUp::NoQuorum);
         }
-        let next = at.now + self.settings.heartbeat;
-        if let Role::Leader { next_heartbeat, .. } = &mut self.role {
-            *next_heartbeat = next;
-            self.send_heartbeats();
+        if self.disk_is_stuck(at.now) {
+            return self.step_down(at, GaveUp::StuckDisk);
+        }
+        let heartbeat = self.settings.heartbeat;
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        leading.next_heartbeat = at.now + heartbeat;
+        self.give_up_transfer(at);
+        self.give_up_reads(at);
+        self.send_heartbeats(at);
+        self.advance_reads(at);
+    }
+
+    /// One message to every follower, of a new round.
+    pub(super) fn send_heartbeats(&mut self, at: At) {
+        if let Role::Leader(leading) = &mut self.role {
+            leading.round += 1;
+            leading.now = at.now;
+        }
+        self.for_each_follower(Raft::send_heartbeat);
+    }
+
+    pub(super) fn send_heartbeat(&mut self, to: NodeId) {
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        let Some(follower) = leading.followers.get_mut(&to) else {
+            return;
+        };
+        match &mut follower.sending {
+            // The answer to the last question may have been lost; if nobody is there, it is not worth all the entries again.
+            Sending::Probing { asked } => {
+                let empty = *asked;
+                self.send_append(to, empty);
+            }
+            // It proves that everything before has arrived, or shows that something was lost.
+            Sending::Streaming { .. } => self.send_append(to, true),
+            Sending::Snapshot { .. } => {
+                follower.resend_chunks();
+                let before = self.durability.outbox.len();
+                self.send_chunks(to);
+                if self.durability.outbox.len() == before {
+                    self.send_empty_chunk(to);
+                }
+            }
+        }
+        self.remind_transfer(to);
+    }
+
+    /// Sends what this follower may be sent now.
+    pub(super) fn send_to(&mut self, to: NodeId) {
+        let window = self.settings.max_in_flight;
+        loop {
+            let last = self.log.last().index;
+            let Some(follower) = self.follower(to) else {
+                return;
+            };
+            match &follower.sending {
+                Sending::Probing { asked: true } => return,
+                Sending::Streaming { in_flight }
+                    if in_flight.len() >= window || follower.next > last =>
+                {
+                    return;
+                }
+                Sending::Snapshot { .. } => return self.send_chunks(to),
+                _ => {}
+            }
+            let probing = matches!(follower.sending, Sending::Probing { .. });
+            self.send_append(to, false);
+            if probing {
+                return;
+            }
         }
     }
 
-    pub(super) fn send_heartbeats(&mut self) {
-        let (prev, commit) = (self.log.last(), self.commit);
-        for peer in self.peers() {
-            self.send(peer, Body::AppendEntries { prev, commit });
+    /// Sends one AppendEntries from `next` on; none of the entries if it is `empty`.
+    fn send_append(&mut self, to: NodeId, empty: bool) {
+        let snapshot = self.snapshot.as_ref().map(|s| s.last);
+        let (beat, commit) = (self.beat(), self.commit);
+        let Role::Leader(leading) = &mut self.role else {
+            return;
+        };
+        let Some(follower) = leading.followers.get_mut(&to) else {
+            return;
+        };
+        let index = follower.next - 1;
+        let Some(term) = self.log.term_at(index) else {
+            let last = snapshot.expect("what is no longer in the log is in the snapshot");
+            follower.begin_snapshot(last);
+            return self.send_chunks(to);
+        };
+        let entries = match empty {
+            true => Vec::new(),
+            false => self.log.copy(follower.next, self.settings.max_payload),
+        };
+        match &mut follower.sending {
+            Sending::Probing { asked } => *asked = true,
+            Sending::Streaming { in_flight } if !entries.is_empty() => {
+                follower.next += entries.len() as u64;
+                in_flight.push_back(follower.next - 1);
+            }
+            _ => {}
         }
+        follower.told = commit.min(index + entries.len() as u64);
+        let prev = Position { term, index };
+        self.send(
+            to,
+            Body::AppendEntries {
+                prev,
+                entries,
+                commit,
+                beat,
+            },
+        );
+    }
+
+    pub(super) fn beat(&self) -> Beat {
+        let leading = self.role.leading();
+        leading.map_or(Beat::default(), |leading| Beat {
+            round: leading.round,
+            sent: leading.now,
+        })
+    }
+
+    pub(super) fn follower(&self, id: NodeId) -> Option<&Follower> {
+        self.role.leading()?.followers.get(&id)
+    }
+
+    /// The sender's term has passed: "reply false if term < currentTerm" (figure 2). The reply's own term tells it.
+    pub(super) fn refuse_stale(&mut self, from: NodeId, beat: Beat) {
+        let answer = Appended::Stale;
+        self.send(from, Body::AppendReply { beat, answer });
     }
 
     pub(super) fn on_append_entries(
         &mut self,
         at: At,
         from: NodeId,
-        term: Term,
         prev: Position,
+        entries: Vec<Entry>,
         leader_commit: u64,
+        beat: Beat,
     ) {
-        // "Reply false if term < currentTerm" (figure 2); the reply's own term tells the old leader.
-        let matched = (term == self.term())
-            .then(|| {
-                self.hear_from_leader(at, from);
-                // "Reply false if log doesn't contain an entry at prevLogIndex whose term matches prevLogTerm" (figure 2).
-                self.log.contains(prev).then_some(prev.index)
-            })
-            .flatten();
-        if let Some(matched) = matched {
-            // No further than what this request proved to be equal: beyond it may lie entries that no leader of now has.
-            self.commit = self.commit.max(leader_commit.min(matched));
+        self.hear_from_leader(at, from, beat);
+        if let Some(conflict) = self.conflict(prev) {
+            let answer = Appended::Conflict(conflict);
+            return self.send(from, Body::AppendReply { beat, answer });
         }
-        self.send(from, Body::AppendReply { matched });
+        let matched = prev.index + entries.len() as u64;
+        let heartbeat = entries.is_empty();
+        self.merge(prev, entries);
+        self.prove(matched);
+        // No further than what this request proved to be equal: beyond it may lie entries that no leader of now has.
+        self.commit = self.commit.max(leader_commit.min(matched));
+        self.acknowledge(from, heartbeat);
+    }
+
+    /// "Reply false if log doesn't contain an entry at prevLogIndex whose term matches prevLogTerm" (figure 2), and say where to look.
+    fn conflict(&self, prev: Position) -> Option<Conflict> {
+        // What a snapshot holds is committed, and so is in the leader's log too.
+        if prev.index <= self.log.before().index || self.log.contains(prev) {
+            return None;
+        }
+        let term = self.log.term_at(prev.index);
+        let first = match term {
+            Some(term) => self.log.first_of(term),
+            None => self.log.last().index + 1,
+        };
+        Some(Conflict {
+            prev: prev.index,
+            term,
+            first,
+        })
+    }
+
+    /// "If an existing entry conflicts with a new one (same index but different terms), delete the existing entry and all that follow it";
+    /// "append any new entries not already in the log" (figure 2). What is equal stays: the request may be an old one.
+    fn merge(&mut self, prev: Position, entries: Vec<Entry>) {
+        for (entry, index) in entries.into_iter().zip(prev.index + 1..) {
+            match self.log.term_at(index) {
+                _ if index <= self.log.before().index => continue,
+                Some(term) if term == entry.term => continue,
+                Some(_) => self.truncate(index),
+                None => {}
+            }
+            self.append(entry);
+        }
+    }
+
+    /// The log is known to equal the leader's up to here.
+    pub(super) fn prove(&mut self, index: u64) {
+        if let Role::Follower(following) = &mut self.role {
+            following.matched = following.matched.max(index);
+        }
+    }
+
+    /// Answers with what is durable. If there is something that is not, a second answer follows when it is; nobody waits for the
+    /// disk to hear that this node is there.
+    pub(super) fn acknowledge(&mut self, leader: NodeId, heartbeat: bool) {
+        let durable = self.durability.log;
+        let Role::Follower(following) = &mut self.role else {
+            return;
+        };
+        let (beat, matched) = (following.beat, following.matched.min(durable));
+        following.owes = following.matched > durable;
+        // New entries are answered once, when they are durable; a heartbeat is answered at once.
+        if following.owes && !heartbeat {
+            return;
+        }
+        let answer = Appended::Matched(matched);
+        self.send(leader, Body::AppendReply { beat, answer });
+    }
+
+    /// A write has ended: the answer that waited for it.
+    pub(super) fn acknowledge_written(&mut self) {
+        let durable = self.durability.log;
+        if let Role::Follower(following) = &mut self.role
+            && following.owes
+            && let Some(leader) = following.leader
+        {
+            following.owes = following.matched > durable;
+            let (beat, matched) = (following.beat, following.matched.min(durable));
+            let answer = Appended::Matched(matched);
+            self.send(leader, Body::AppendReply { beat, answer });
+        }
     }
 
     /// "If AppendEntries RPC received from new leader: convert to follower" (figure 2). That no second leader of the term may exist is
     /// election safety (5.2), and to see one is to see it broken.
-    fn hear_from_leader(&mut self, at: At, from: NodeId) {
+    pub(super) fn hear_from_leader(&mut self, at: At, from: NodeId, beat: Beat) {
         let known = self.leader();
         assert!(
             known.is_none_or(|leader| leader == from),
@@ -65,32 +396,202 @@ impl Raft {
             self.term()
         );
         self.follow(at, Some(from));
+        if let Role::Follower(following) = &mut self.role {
+            following.beat = following.beat.max(beat);
+        }
         self.leader_heard = Some(at.now);
         self.reset_deadline(at);
     }
 
-    pub(super) fn on_append_reply(&mut self, at: At, from: NodeId) {
-        if let Role::Leader { heard, .. } = &mut self.role {
-            heard.insert(from, at.now);
+    /// A follower answered; nothing if it is none, or this node does not lead.
+    pub(super) fn hear_from_follower(
+        &mut self,
+        at: At,
+        from: NodeId,
+        beat: Beat,
+    ) -> Option<&mut Follower> {
+        let Role::Leader(leading) = &mut self.role else {
+            return None;
+        };
+        leading.now = at.now;
+        let follower = leading.followers.get_mut(&from)?;
+        follower.heard = at.now;
+        follower.beat = follower.beat.max(beat);
+        Some(follower)
+    }
+
+    pub(super) fn on_append_reply(&mut self, at: At, from: NodeId, beat: Beat, answer: Appended) {
+        let last = self.log.last().index;
+        let Some(follower) = self.hear_from_follower(at, from, beat) else {
+            return;
+        };
+        match answer {
+            Appended::Stale => return,
+            Appended::Matched(matched) => {
+                assert!(
+                    matched <= last,
+                    "{from} says that it has entry {matched}, and the log ends at {last}"
+                );
+                follower.matches(matched);
+            }
+            Appended::Conflict(conflict) => {
+                if !follower.expects(conflict) {
+                    return self.advance_reads(at);
+                }
+                let next = self.next_after(conflict);
+                if let Role::Leader(leading) = &mut self.role
+                    && let Some(follower) = leading.followers.get_mut(&from)
+                {
+                    follower.next = next.clamp(follower.matched + 1, last + 1);
+                    follower.sending = Sending::Probing { asked: false };
+                }
+            }
         }
+        self.advance_commit(at);
+        self.hand_over_if_ready(from);
+        self.send_to(from);
+        self.advance_reads(at);
+    }
+
+    /// Where to go on after a conflict: behind the last entry of the conflicting term, if the leader has any of it or an earlier one (the
+    /// follower's are of that term from `first` on); else at the first of that term.
+    fn next_after(&self, conflict: Conflict) -> u64 {
+        let Some(term) = conflict.term else {
+            return conflict.first;
+        };
+        let ours = self.log.last_of(term);
+        match ours.term == term {
+            true => (ours.index + 1).min(conflict.prev),
+            false => conflict.first,
+        }
+    }
+
+    /// What has just become durable here may be what a majority lacked.
+    pub(super) fn count_own_entries(&mut self) {
+        if let Role::Leader(leading) = &self.role {
+            let at = At {
+                now: leading.now,
+                random: 0,
+            };
+            self.advance_commit(at);
+        }
+    }
+
+    /// "If there exists an N such that N > commitIndex, a majority of matchIndex[i] >= N, and log[N].term == currentTerm: set commitIndex
+    /// = N" (figure 2). An entry of an earlier term is never committed by counting (5.4.2).
+    fn advance_commit(&mut self, at: At) {
+        let own = self.durability.log;
+        let Some(leading) = self.role.leading() else {
+            return;
+        };
+        let matched = |follower: &Follower| follower.matched;
+        let Some(majority) = self.reached_by_majority(leading, own, matched) else {
+            return;
+        };
+        if majority > self.commit && self.log.term_at(majority) == Some(self.term()) {
+            self.commit = majority;
+            self.settle_members(at);
+            self.advance_reads(at);
+        }
+    }
+
+    /// The highest value that a majority of the voters has reached; `own` is this node's.
+    pub(super) fn reached_by_majority<T: Ord + Copy>(
+        &self,
+        leading: &Leading,
+        own: T,
+        value: impl Fn(&Follower) -> T,
+    ) -> Option<T> {
+        let me = self.id();
+        let members = self.members();
+        let of = |id| match id == me {
+            true => Some(own),
+            false => leading.followers.get(&id).map(&value),
+        };
+        let mut values: Vec<T> = members.voters().filter_map(of).collect();
+        values.sort_unstable_by(|a, b| b.cmp(a));
+        values.get(members.majority() - 1).copied()
     }
 
     /// "A leader in Raft steps down if an election timeout elapses without a successful round of heartbeats to a majority of its
     /// cluster" (dissertation, 6.2). The same term goes on, and so does the vote that was given in it.
-    fn step_down(&mut self, at: At) {
+    pub(super) fn step_down(&mut self, at: At, why: GaveUp) {
         self.follow(at, None);
-        self.role = Role::Follower {
-            leader: None,
-            lost_quorum: true,
-        };
+        if let Role::Follower(following) = &mut self.role {
+            following.gave_up = Some(why);
+        }
     }
 
     fn hears_a_majority(&self, now: Time) -> bool {
-        let Role::Leader { heard, .. } = &self.role else {
+        let Some(leading) = self.role.leading() else {
             return true;
         };
-        let patience = self.settings.election_timeout_max;
-        let answering = heard.values().filter(|&&at| now < at + patience).count();
-        answering + 1 >= self.majority()
+        let heard = |follower: &Follower| follower.heard;
+        let since = self.reached_by_majority(leading, now, heard);
+        since.is_none_or(|since| now < since + self.settings.election_timeout_max)
+    }
+
+    /// Whether one write has taken so long that others should lead: heartbeats go on without the disk, so nobody else would notice.
+    fn disk_is_stuck(&mut self, now: Time) -> bool {
+        let (writing, patience) = (self.durability.writing, self.settings.patience());
+        let Role::Leader(leading) = &mut self.role else {
+            return false;
+        };
+        leading.disk = writing.map(|writing| match leading.disk {
+            Some((id, since)) if id == writing.id => (id, since),
+            _ => (writing.id, now),
+        });
+        leading
+            .disk
+            .is_some_and(|(_, since)| now >= since + patience)
+    }
+}
+
+impl Follower {
+    /// One of which nothing is known: "nextIndex initialized to leader last log index + 1, matchIndex to 0" (figure 2).
+    pub(super) fn new(next: u64, now: Time) -> Follower {
+        Follower {
+            next,
+            matched: 0,
+            sending: Sending::Probing { asked: false },
+            heard: now,
+            beat: Beat::default(),
+            told: 0,
+        }
+    }
+
+    /// Its log equals the leader's, durably, up to here.
+    fn matches(&mut self, index: u64) {
+        let known = self.matched;
+        self.matched = known.max(index);
+        match &mut self.sending {
+            Sending::Streaming { in_flight } => {
+                while in_flight.front().is_some_and(|&last| last <= index) {
+                    in_flight.pop_front();
+                }
+            }
+            // Less than what was asked about: it is not durable yet, and the next answer will say.
+            Sending::Probing { .. } if self.matched + 1 >= self.next => self.stream(),
+            Sending::Probing { .. } => {}
+            Sending::Snapshot { last, .. } if self.matched >= last.index => self.stream(),
+            Sending::Snapshot { .. } => {}
+        }
+        self.next = self.next.max(self.matched + 1);
+    }
+
+    fn stream(&mut self) {
+        self.next = self.next.max(self.matched + 1);
+        self.sending = Sending::Streaming {
+            in_flight: VecDeque::new(),
+        };
+    }
+
+    /// Whether a conflict is the answer to what was last sent, and not to something long past.
+    fn expects(&self, conflict: Conflict) -> bool {
+        match self.sending {
+            Sending::Probing { .. } => conflict.prev == self.next - 1,
+            Sending::Streaming { .. } => conflict.prev > self.matched,
+            Sending::Snapshot { .. } => false,
+        }
     }
 }

@@ -1,0 +1,171 @@
+//! Client sessions (section 8; dissertation, chapter 6): a command that is sent again is run once.
+//!
+//! The table is part of the replicated state. Every node fills it from the same entries in the same order, so all tables are equal, and a
+//! snapshot holds it beside the user's state.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+
+/// What a client asks of its session, as an entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SessionRequest {
+    /// Opens a session. Its number is the index of this entry.
+    Open {
+        /// How long the session may be idle, in log time, before it expires.
+        patience: Duration,
+    },
+    /// Runs a command at most once.
+    Call {
+        /// The session.
+        session: u64,
+        /// The command's number in it; the first has 1.
+        sequence: u64,
+        /// The client has seen the replies to all commands before this number: they need not be kept.
+        seen: u64,
+        /// The command for the state machine.
+        command: Bytes,
+    },
+    /// Ends a session.
+    Close {
+        /// The session.
+        session: u64,
+    },
+}
+
+impl SessionRequest {
+    /// What it takes in an entry, in bytes, at most.
+    pub fn size(&self) -> usize {
+        match self {
+            SessionRequest::Call { command, .. } => 48 + command.len(),
+            SessionRequest::Open { .. } | SessionRequest::Close { .. } => 48,
+        }
+    }
+}
+
+/// What a session answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SessionReply {
+    /// It is open.
+    Opened {
+        /// Its number.
+        session: u64,
+    },
+    /// The command's reply: of the one time when it was run, however often it was sent.
+    Done(Bytes),
+    /// There is no such session: it expired or was closed. Whether the command was run before that can't be told.
+    Expired,
+    /// The command was run, and the client said that it has seen the reply, which is therefore gone.
+    Forgotten,
+    /// It is closed.
+    Closed,
+}
+
+/// The most sessions at a time. One more ends the one that was idle for longest.
+pub const MAX_SESSIONS: usize = 65_536;
+
+/// All sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Sessions {
+    open: BTreeMap<u64, Session>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Session {
+    /// Log time of its last request.
+    last_used: Time,
+    patience: Duration,
+    /// Every command before this number is answered and its reply seen.
+    seen: u64,
+    /// The replies that the client may ask for again.
+    replies: BTreeMap<u64, Bytes>,
+}
+
+impl Sessions {
+    /// Runs one request, which stands at `index` and `time` of the log; `run` is the state machine.
+    pub fn handle(
+        &mut self,
+        index: u64,
+        time: Time,
+        request: &SessionRequest,
+        run: impl FnOnce(&[u8]) -> Bytes,
+    ) -> SessionReply {
+        self.expire(time);
+        match request {
+            SessionRequest::Open { patience } => {
+                self.make_room();
+                let session = Session {
+                    last_used: time,
+                    patience: *patience,
+                    seen: 1,
+                    replies: BTreeMap::new(),
+                };
+                self.open.insert(index, session);
+                SessionReply::Opened { session: index }
+            }
+            SessionRequest::Call {
+                session,
+                sequence,
+                seen,
+                command,
+            } => {
+                let Some(session) = self.open.get_mut(session) else {
+                    return SessionReply::Expired;
+                };
+                session.last_used = time;
+                session.see(*seen);
+                if let Some(reply) = session.replies.get(sequence) {
+                    return SessionReply::Done(reply.clone());
+                }
+                if *sequence < session.seen {
+                    return SessionReply::Forgotten;
+                }
+                let reply = run(command);
+                session.replies.insert(*sequence, reply.clone());
+                SessionReply::Done(reply)
+            }
+            SessionRequest::Close { session } => match self.open.remove(session) {
+                Some(_) => SessionReply::Closed,
+                None => SessionReply::Expired,
+            },
+        }
+    }
+
+    /// How many sessions are open.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Ends those that were idle for too long. Log time is the same on every node, so all end the same ones at the same entry.
+    fn expire(&mut self, time: Time) {
+        self.open
+            .retain(|_, session| time <= session.last_used + session.patience);
+    }
+
+    fn make_room(&mut self) {
+        if self.open.len() >= MAX_SESSIONS {
+            let idlest = self.open.iter().min_by_key(|(_, s)| s.last_used);
+            if let Some(id) = idlest.map(|(&id, _)| id) {
+                self.open.remove(&id);
+            }
+        }
+    }
+}
+
+impl Session {
+    fn see(&mut self, seen: u64) {
+        if seen > self.seen {
+            self.seen = seen;
+            self.replies = self.replies.split_off(&seen);
+        }
+    }
+}

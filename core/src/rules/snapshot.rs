@@ -1,0 +1,305 @@
+//! Snapshots (section 7): a state takes the place of the log that led to it.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::raft::Leading;
+use super::{At, Beat, Body, Follower, Log, Members, NodeId, Position, Raft, Role, Sending};
+use crate::Time;
+
+/// The state after an entry, and all that Raft must know of the log up to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The last entry that it holds: "the last included index and term" (section 7).
+    pub last: Position,
+    /// That entry's log time.
+    pub time: Time,
+    /// "The latest configuration in the log as of last included index" (section 7).
+    pub members: Members,
+    /// The state: sessions and the user's own.
+    pub data: Bytes,
+}
+
+/// A snapshot without its state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SnapshotHead {
+    /// The last entry that it holds.
+    pub last: Position,
+    /// That entry's log time.
+    pub time: Time,
+    /// The members as of that entry.
+    pub members: Members,
+    /// The length of the state, in bytes.
+    pub length: u64,
+}
+
+/// A piece of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Which snapshot: the last entry that it holds.
+    pub last: Position,
+    /// The whole without its state; with the first piece alone.
+    pub head: Option<SnapshotHead>,
+    /// Where the piece begins, in bytes.
+    pub offset: u64,
+    /// The piece.
+    pub bytes: Bytes,
+}
+
+/// A snapshot of which a part has arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Incoming {
+    head: SnapshotHead,
+    data: Vec<u8>,
+}
+
+impl Raft {
+    /// The latest snapshot.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
+    /// Whether the log has grown so long since the last snapshot that another one is due.
+    pub fn wants_snapshot(&self) -> bool {
+        let last = self.snapshot.as_ref().map_or(0, |s| s.last.index);
+        self.applied > last && self.bytes_since_snapshot() >= self.settings.snapshot_every
+    }
+
+    fn bytes_since_snapshot(&self) -> usize {
+        self.log.bytes().saturating_sub(self.kept_bytes)
+    }
+
+    /// What a snapshot of the state after the entry `index` has to say beside that state. Nothing if the entry is no longer here, or
+    /// not yet applied.
+    pub fn snapshot_head(&self, index: u64) -> Option<(Position, Time, Members)> {
+        let last = Position {
+            term: self.log.term_at(index)?,
+            index,
+        };
+        let time = self.log.get(index)?.time;
+        (index <= self.applied).then(|| (last, time, self.members_at(index).clone()))
+    }
+
+    /// This node took a snapshot: the log up to it goes, but for a short tail that slow followers may still need. Ignored if a later one
+    /// has come in between.
+    pub fn compact(&mut self, snapshot: Snapshot) {
+        let last = snapshot.last;
+        if self.snapshot.as_ref().is_some_and(|s| s.last >= last) {
+            return;
+        }
+        assert!(
+            last.index <= self.applied && self.log.contains(last),
+            "a snapshot holds what was applied here, and {last:?} was not"
+        );
+        self.take_snapshot(snapshot);
+        self.compact_to(last.index.saturating_sub(self.settings.keep_entries));
+        self.kept_bytes = self
+            .log
+            .iter()
+            .take_while(|(i, _)| *i <= last.index)
+            .map(|(_, e)| e.size())
+            .sum();
+    }
+
+    fn take_snapshot(&mut self, snapshot: Snapshot) {
+        self.snapshot = Some(snapshot);
+        self.durability.snapshot_changed();
+    }
+
+    /// Sends as much of the snapshot as may be in flight to this follower.
+    pub(super) fn send_chunks(&mut self, to: NodeId) {
+        let (beat, limit) = (self.beat(), self.settings.max_payload as u64);
+        let window = limit * self.settings.max_in_flight as u64;
+        let Some(snapshot) = self.snapshot.clone() else {
+            return;
+        };
+        let length = snapshot.data.len() as u64;
+        let mut chunks = Vec::new();
+        if let Role::Leader(leading) = &mut self.role
+            && let Some(follower) = leading.followers.get_mut(&to)
+            && let Sending::Snapshot {
+                last, acked, sent, ..
+            } = &mut follower.sending
+        {
+            if *last != snapshot.last {
+                // A newer one has taken its place.
+                (*last, *acked, *sent) = (snapshot.last, 0, None);
+            }
+            while sent.is_none_or(|sent| sent < length && sent < *acked + window) {
+                let offset = sent.unwrap_or(0);
+                let head = sent.is_none().then(|| SnapshotHead {
+                    last: snapshot.last,
+                    time: snapshot.time,
+                    members: snapshot.members.clone(),
+                    length,
+                });
+                let room =
+                    limit.saturating_sub(head.as_ref().map_or(0, |h| h.members.size() as u64 + 64));
+                let end = length.min(offset + room.max(1));
+                let bytes = snapshot.data.slice(offset as usize..end as usize);
+                let last = snapshot.last;
+                chunks.push(Chunk {
+                    last,
+                    head,
+                    offset,
+                    bytes,
+                });
+                *sent = Some(end);
+            }
+        }
+        for chunk in chunks {
+            self.send(to, Body::InstallSnapshot { chunk, beat });
+        }
+    }
+
+    /// A heartbeat for who waits for the rest of a snapshot.
+    pub(super) fn send_empty_chunk(&mut self, to: NodeId) {
+        let beat = self.beat();
+        if let Some(Follower {
+            sending: Sending::Snapshot { last, acked, .. },
+            ..
+        }) = self.follower(to)
+        {
+            let chunk = Chunk {
+                last: *last,
+                head: None,
+                offset: *acked,
+                bytes: Bytes::new(),
+            };
+            self.send(to, Body::InstallSnapshot { chunk, beat });
+        }
+    }
+
+    pub(super) fn on_install_snapshot(&mut self, at: At, from: NodeId, chunk: Chunk, beat: Beat) {
+        self.hear_from_leader(at, from, beat);
+        let last = chunk.last;
+        if last.index <= self.commit {
+            // It holds nothing new: what is committed here is what the leader has.
+            self.incoming = None;
+            self.prove(last.index);
+            return self.acknowledge(from, true);
+        }
+        if let Some(head) = chunk.head
+            && self.incoming.as_ref().is_none_or(|i| i.head != head)
+        {
+            self.incoming = Some(Incoming {
+                head,
+                data: Vec::new(),
+            });
+        }
+        let mut received = 0;
+        if let Some(incoming) = self.incoming.as_mut().filter(|i| i.head.last == last) {
+            // In order alone: what comes too early is sent again.
+            if chunk.offset == incoming.data.len() as u64 {
+                incoming.data.extend_from_slice(&chunk.bytes);
+            }
+            received = incoming.data.len() as u64;
+            if received >= incoming.head.length {
+                let incoming = self.incoming.take().expect("it is there");
+                self.install(incoming);
+                self.prove(last.index);
+                // It is told when it is durable.
+                return self.acknowledge(from, false);
+            }
+        }
+        self.send(
+            from,
+            Body::SnapshotReply {
+                last,
+                received,
+                beat,
+            },
+        );
+    }
+
+    /// "If existing log entry has same index and term as snapshot's last included entry, retain log entries following it and reply; else
+    /// discard the entire log" (figure 13).
+    fn install(&mut self, incoming: Incoming) {
+        let Incoming { head, data } = incoming;
+        let last = head.last;
+        if self.log.contains(last) {
+            self.compact_to(last.index);
+        } else {
+            self.log = Log::after(last, head.time);
+            self.durability.log_replaced(last.index + 1);
+            self.configs = vec![(last.index, head.members.clone())];
+        }
+        self.unapplied = self.log.bytes();
+        self.kept_bytes = 0;
+        self.commit = self.commit.max(last.index);
+        self.take_snapshot(Snapshot {
+            last,
+            time: head.time,
+            members: head.members,
+            data: data.into(),
+        });
+    }
+
+    pub(super) fn on_snapshot_reply(
+        &mut self,
+        at: At,
+        from: NodeId,
+        of: Position,
+        received: u64,
+        beat: Beat,
+    ) {
+        let Some(follower) = self.hear_from_follower(at, from, beat) else {
+            return;
+        };
+        if let Sending::Snapshot {
+            last,
+            acked,
+            sent,
+            resend,
+        } = &mut follower.sending
+            && *last == of
+        {
+            if received > *acked {
+                *acked = received;
+                *resend = false;
+                *sent = sent.map(|sent| sent.max(received));
+            } else if received == 0 && *acked > 0 {
+                // It has lost what it had: it was restarted.
+                (*acked, *sent) = (0, None);
+            }
+            self.send_chunks(from);
+        }
+        self.advance_reads(at);
+    }
+}
+
+impl Follower {
+    /// A snapshot is needed: what the follower lacks is no longer in the log.
+    pub(super) fn begin_snapshot(&mut self, last: Position) {
+        self.sending = Sending::Snapshot {
+            last,
+            acked: 0,
+            sent: None,
+            resend: false,
+        };
+    }
+
+    /// At every heartbeat: if nothing has arrived since the last one, what was sent after it is sent again.
+    pub(super) fn resend_chunks(&mut self) {
+        if let Sending::Snapshot {
+            acked,
+            sent,
+            resend,
+            ..
+        } = &mut self.sending
+        {
+            if *resend {
+                *sent = Some(*acked).filter(|&acked| acked > 0);
+            }
+            *resend = true;
+        }
+    }
+}
+
+impl Leading {
+    /// Whether a snapshot is being sent to somebody.
+    pub fn sends_snapshots(&self) -> bool {
+        let sends = |f: &Follower| matches!(f.sending, Sending::Snapshot { .. });
+        self.followers.values().any(sends)
+    }
+}
