@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod codec;
+pub mod kv;
 pub mod lock;
 pub mod node;
 pub mod rules;
@@ -10,11 +12,15 @@ pub use lock::{Clock, Outside};
 #[cfg(feature = "redb")]
 pub use node::RedbStorage;
 pub use node::{
-    Activity, Batch, Config, ConfigError, Inbox, Leadership, LocalNetwork, LocalTransport,
-    MemoryStorage, NoLeader, Node, StartError, Status, Stopped, Storage, StorageError, Stored,
-    ThreadActivity, Transport, TransportError, Votes, WaitError,
+    Activity, Applied, Batch, ChangeError, Config, ConfigError, Inbox, Leadership, LocalNetwork,
+    LocalTransport, MemoryStorage, NoLeader, Node, Proposal, ProposeError, ReadError, RestoreError,
+    SessionCall, SessionError, StartError, StateMachine, Status, Stopped, Storage, StorageError,
+    Stored, ThreadActivity, TransferError, Transport, TransportError, Undecided, Votes, WaitError,
 };
-pub use rules::{HardState, Message, NodeId, Refusal, RoleKind, Term};
+pub use rules::{
+    Change, Entry, HardState, Members, Message, NodeId, Payload, Position, Refusal, RoleKind,
+    SessionReply, SessionRequest, Snapshot, Term,
+};
 pub use time::Time;
 
 /// The locking rules, told beside the code: who waits for what, who wakes it, and one RPC step by step.

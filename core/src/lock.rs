@@ -6,10 +6,12 @@
 
 mod clock;
 mod monitor;
+mod promise;
 pub mod sync;
 
 pub use clock::Clock;
 pub use monitor::{Guarded, Look, Monitor, Observer, Outside, Section, Step};
+pub use promise::{Awaited, Promise, promise};
 #[cfg(feature = "deadlock-detection")]
 pub use sync::find_deadlocks;
 pub use sync::{Activity, ThreadActivity};

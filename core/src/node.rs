@@ -1,26 +1,37 @@
 //! **Who** makes it happen: threads, and the edges to disk, network and user.
 //!
-//! [`Node`] is the handle that users hold, [`Engine`] the value that its threads share. Neither decides anything: every decision is a
-//! method of [`Raft`](crate::rules::Raft).
+//! [`Node`] is the handle that users hold, [`Engine`] the value that its threads share, [`Shared`] what its lock guards. None of them
+//! decides anything: every decision is a method of [`Raft`](crate::rules::Raft).
 
+mod applier;
+mod callers;
 mod config;
 mod engine;
 mod error;
 mod handle;
+mod proposal;
 mod shared;
+mod state_machine;
 mod status;
 mod storage;
 mod transport;
 
-pub use config::{Config, ConfigError};
+pub use applier::{Applier, Done, Job, Reply};
+pub use callers::{Decided, Served, SnapshotTaken, Tell, Told};
+pub use config::{Config, ConfigError, MIN_PAYLOAD};
 pub use engine::Engine;
-pub use error::{StartError, Stopped, StorageError, TransportError, WaitError};
+pub use error::{
+    ChangeError, ProposeError, ReadError, SessionError, StartError, Stopped, StorageError,
+    TransferError, TransportError, Undecided, WaitError,
+};
 pub use handle::Node;
+pub use proposal::{Proposal, SessionCall};
 pub use shared::{Audience, Digest, Shared, Work};
+pub use state_machine::{Applied, RestoreError, StateMachine};
 pub use status::{Leadership, NoLeader, Status, Votes};
 #[cfg(feature = "redb")]
 pub use storage::RedbStorage;
-pub use storage::{Batch, MemoryStorage, Storage, Stored};
+pub use storage::{Batch, MemoryStorage, Storage, Stored, Suffix};
 pub use transport::{Inbox, LocalNetwork, LocalTransport, Transport};
 
 pub use crate::lock::{Activity, ThreadActivity};

@@ -6,10 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::Clock;
-use crate::rules::{NodeId, Settings};
-
-/// The largest cluster. More nodes make every decision slower and none safer.
-pub const MAX_MEMBERS: usize = 9;
+use crate::rules::{MAX_MEMBERS, Members, NodeId, Settings};
 
 /// What a node is told when it starts. Make one with [`Config::new`] and change what you need; [`Node::start`](crate::Node::start)
 /// validates it.
@@ -28,7 +25,8 @@ pub const MAX_MEMBERS: usize = 9;
 pub struct Config {
     /// This node.
     pub id: NodeId,
-    /// All nodes of the cluster, this one included: 1 to 9 of them. The same on every node.
+    /// The nodes of a cluster that begins, this one included: 1 to 9 of them, the same on every node. Once the log names other members
+    /// ([`Node::change_members`](crate::Node::change_members)), those count. None, for a node that [joins](Config::joining).
     pub members: BTreeSet<NodeId>,
     /// The shortest time without a leader after which a node campaigns. Default: 150 ms.
     pub election_timeout_min: Duration,
@@ -43,10 +41,26 @@ pub struct Config {
     pub pre_vote: bool,
     /// Whether a leader that hears no majority for the longest election timeout steps down (dissertation, 6.2). Default: true.
     pub check_quorum: bool,
+    /// For how long after a heartbeat that a majority answered a leader serves reads without asking (dissertation, 6.4.1): **only where the
+    /// clocks of all nodes pass equally fast**, but for the difference between this and the shortest election timeout. At most nine
+    /// tenths of that. Needs `check_quorum`, the same on every node. Default: none; every read asks.
+    pub lease: Option<Duration>,
+    /// The most messages with entries in flight to one follower; more entries wait, and share the next message. Default: 16.
+    pub max_in_flight: usize,
+    /// The most bytes of entries that are not yet applied here; beyond it a proposal is refused as
+    /// [busy](crate::ProposeError::Busy). Default: 64 MiB.
+    pub max_unapplied: usize,
+    /// The most reads that wait here. Default: 65,536.
+    pub max_reads: usize,
+    /// How many bytes of entries make a snapshot due, which then takes their place. Default: 64 MiB.
+    pub snapshot_every: usize,
+    /// How many entries stay in memory behind a snapshot, for followers that are a little late. Default: 1,024.
+    pub keep_entries: u64,
     /// Makes the random part of the election timeouts repeatable. Give each node its own. Default: another one at each start.
     pub seed: Option<u64>,
     /// Where time comes from. Default: the machine's monotonic clock.
     pub clock: Clock,
+    joins: bool,
 }
 
 impl Config {
@@ -60,8 +74,24 @@ impl Config {
             heartbeat: Duration::from_millis(30),
             pre_vote: true,
             check_quorum: true,
+            lease: None,
+            max_in_flight: 16,
+            max_unapplied: 64 << 20,
+            max_reads: 65_536,
+            snapshot_every: 64 << 20,
+            keep_entries: 1024,
             seed: None,
             clock: Clock::monotonic(),
+            joins: false,
+        }
+    }
+
+    /// A node that waits until it is added to a cluster ([`Node::change_members`](crate::Node::change_members) there): it knows no
+    /// members until a leader tells it, and never stands for election before that.
+    pub fn joining(id: u64) -> Config {
+        Config {
+            joins: true,
+            ..Config::new(id, [])
         }
     }
 
@@ -72,11 +102,12 @@ impl Config {
     pub fn validate(&self) -> Result<Settings, ConfigError> {
         let (min, max) = (self.election_timeout_min, self.election_timeout_max);
         match self.members.len() {
+            0 if self.joins => {}
             0 => return Err(ConfigError::NoMembers),
             n if n > MAX_MEMBERS => return Err(ConfigError::TooManyMembers { members: n }),
             _ => {}
         }
-        if !self.members.contains(&self.id) {
+        if !self.joins && !self.members.contains(&self.id) {
             return Err(ConfigError::NotAMember { id: self.id });
         }
         if min > max {
@@ -89,15 +120,30 @@ impl Config {
             let heartbeat = self.heartbeat;
             return Err(ConfigError::HeartbeatTooSlow { heartbeat, min });
         }
-        Ok(Settings {
-            id: self.id,
-            members: self.members.clone(),
-            election_timeout_min: min,
-            election_timeout_max: max,
-            heartbeat: self.heartbeat,
-            pre_vote: self.pre_vote,
-            check_quorum: self.check_quorum,
-        })
+        if let Some(lease) = self.lease {
+            if !self.check_quorum {
+                return Err(ConfigError::LeaseWithoutQuorum);
+            }
+            if lease > min / 10 * 9 {
+                return Err(ConfigError::LeaseTooLong { lease, min });
+            }
+        }
+        if self.max_in_flight == 0 {
+            return Err(ConfigError::NothingInFlight);
+        }
+        let mut settings = Settings::new(self.id, Members::voting(self.members.iter().copied()));
+        settings.election_timeout_min = min;
+        settings.election_timeout_max = max;
+        settings.heartbeat = self.heartbeat;
+        settings.pre_vote = self.pre_vote;
+        settings.check_quorum = self.check_quorum;
+        settings.lease = self.lease;
+        settings.max_in_flight = self.max_in_flight;
+        settings.max_unapplied = self.max_unapplied;
+        settings.max_reads = self.max_reads;
+        settings.snapshot_every = self.snapshot_every;
+        settings.keep_entries = self.keep_entries;
+        Ok(settings)
     }
 }
 
@@ -142,4 +188,34 @@ pub enum ConfigError {
         /// The shortest election timeout.
         min: Duration,
     },
+    /// A lease is only as good as the promise of the others not to vote meanwhile.
+    #[error(
+        "a lease needs check_quorum, on every node: without it the others may elect another leader at any time"
+    )]
+    LeaseWithoutQuorum,
+    /// The lease would outlast the others' promise.
+    #[error(
+        "a lease of {lease:?} is too long for election timeouts from {min:?}: make it at most nine tenths, and shorter if clocks \
+         drift apart"
+    )]
+    LeaseTooLong {
+        /// The lease.
+        lease: Duration,
+        /// The shortest election timeout.
+        min: Duration,
+    },
+    /// Nothing could be sent.
+    #[error("max_in_flight is zero: nothing could be sent; 16 is usual")]
+    NothingInFlight,
+    /// The transport's messages are too small for a list of members.
+    #[error(
+        "the transport carries {max_payload} bytes in a message: at least {MIN_PAYLOAD} are needed"
+    )]
+    MessagesTooSmall {
+        /// What it carries, in bytes.
+        max_payload: usize,
+    },
 }
+
+/// What every transport must carry in a message, in bytes: a list of members with their addresses.
+pub const MIN_PAYLOAD: usize = 1024;

@@ -1,13 +1,17 @@
-//! What a node's threads do. Each is a loop of the same shape: lock, wait for work, take it, leave, do it outside.
+//! What a node's threads do. Each is a loop of the same shape: lock, wait for work, take it, leave, do it outside, lock, finish.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::callers::{Decided, Served, SnapshotTaken, Tell};
 use super::status::NoLeader;
-use super::{Audience, Leadership, Shared, Status, Stopped, Storage, Transport, WaitError, Work};
+use super::{
+    Audience, Leadership, ProposeError, ReadError, Shared, Status, Stopped, Storage, TransferError,
+    Transport, WaitError, Work,
+};
 use crate::lock::{Look, Monitor, Section};
-use crate::rules::{At, Ballot};
-use crate::{Batch, Message, NodeId, Outside, ThreadActivity};
+use crate::rules::{Ballot, Change, ChangeRefused, Payload};
+use crate::{Message, NodeId, Outside, ThreadActivity, Time};
 
 /// The one value that a node's threads share, and their loops as its methods. [`Node::start`](crate::Node::start) only spawns them,
 /// so a model that runs one of them, or any of them together, runs what ships.
@@ -34,6 +38,7 @@ impl Engine {
         while let Ok(next) = self.election_turn(outside, ballot) {
             ballot = next;
         }
+        self.let_callers_go(outside);
     }
 
     /// One turn of the election thread. Without a ballot it waits for the deadline and campaigns; with one it waits until there is
@@ -49,15 +54,14 @@ impl Engine {
         let (ballot, work) = match ballot {
             None => self.monitor.enter(outside, "campaign", |section| {
                 await_deadline(section)?;
-                let at = section.at_now();
-                let ballot = section.raft.campaign(at);
+                let now = section.now();
+                let ballot = section.campaign(now);
                 Ok((Some(ballot), section.take_work()))
             })?,
             Some(ballot) => self.monitor.enter(outside, "count the votes", |section| {
                 await_decision(section, &ballot)?;
-                // Rule 5: the lock was free, so nothing is assumed; spending the ballot checks everything again.
-                let at = section.at_now();
-                let next = section.raft.count_votes(at, ballot);
+                let now = section.now();
+                let next = section.count_votes(now, ballot);
                 Ok((next, section.take_work()))
             })?,
         };
@@ -65,10 +69,11 @@ impl Engine {
         Ok(ballot)
     }
 
-    /// The **leader thread**, the course's periodic loop: sends heartbeats while this node leads, and waits while it does not. It never
-    /// writes, so no disk can hold up a heartbeat. Returns when the node stops.
+    /// The **leader thread**, the course's periodic loop: sends heartbeats while this node leads, and looks after what waits for others
+    /// while it does not. It never writes, so no disk can hold up a heartbeat. Returns when the node stops.
     pub fn leader_loop(&self, outside: &mut Outside) {
         while self.leader_turn(outside).is_ok() {}
+        self.let_callers_go(outside);
     }
 
     /// One turn of the leader thread: waits until heartbeats are due, and sends them.
@@ -81,56 +86,234 @@ impl Engine {
                 if let Some(why) = shared.stopped() {
                     return Look::Ready(Err(why.clone()));
                 }
-                match shared.raft.heartbeat_due() {
+                match shared.upkeep_due() {
                     Some(due) if due <= now => Look::Ready(Ok(())),
                     due => Look::NotBefore(due),
                 }
             })?;
-            let at = section.at_now();
-            section.raft.heartbeat(at);
+            let now = section.now();
+            section.upkeep(now);
             Ok(section.take_messages())
         })?;
         self.carry_out(outside, work);
         Ok(())
     }
 
+    /// The **disk thread**: writes what is not yet durable, all there is at a time, so that those who come while it writes share the next
+    /// sync. Returns when the node stops.
+    pub fn disk_loop(&self, outside: &mut Outside) {
+        while self.disk_turn(outside).is_ok() {}
+        self.let_callers_go(outside);
+    }
+
+    /// One turn of the disk thread: waits until there is something to write, and writes until there is nothing.
+    ///
+    /// # Errors
+    /// If the node stopped.
+    pub fn disk_turn(&self, outside: &mut Outside) -> Result<(), Stopped> {
+        let work = self
+            .monitor
+            .enter(outside, "take what to write", |section| {
+                wait_for(
+                    section,
+                    Audience::Disk,
+                    "something to write",
+                    Shared::has_write,
+                )?;
+                let mut work = section.take_messages();
+                work.write = section.take_write();
+                Ok(work)
+            })?;
+        self.carry_out(outside, work);
+        Ok(())
+    }
+
+    /// The **apply thread**: hands what is committed to the state machine, and takes snapshots of it. Returns when the node stops.
+    pub fn apply_loop(&self, outside: &mut Outside) {
+        while self.apply_turn(outside).is_ok() {}
+        self.let_callers_go(outside);
+    }
+
+    /// One turn of the apply thread: waits until something is committed, and applies it.
+    ///
+    /// # Errors
+    /// If the node stopped.
+    pub fn apply_turn(&self, outside: &mut Outside) -> Result<(), Stopped> {
+        let job = self
+            .monitor
+            .enter(outside, "take what to apply", |section| {
+                wait_for(
+                    section,
+                    Audience::Apply,
+                    "committed entries",
+                    Shared::has_job,
+                )?;
+                Ok(section.take_job())
+            })?;
+        if let Some((mut applier, job)) = job {
+            let guard = StopOnPanic::of(self, outside);
+            let done = applier.run(outside, job);
+            std::mem::forget(guard);
+            let work = self.monitor.enter(outside, "finish applying", |section| {
+                let now = section.now();
+                section.finish_job(now, applier, done);
+                section.take_work()
+            });
+            self.carry_out(outside, work);
+        }
+        Ok(())
+    }
+
     /// Handles one message, in the thread that received it: one section for the whole handler, then what it gave to do.
     pub fn receive(&self, outside: &mut Outside, message: Message) {
         let work = self.monitor.enter(outside, "handle a message", |section| {
-            if section.stopped().is_some() {
-                return Work::default();
-            }
-            let at = section.at_now();
-            section.raft.receive(at, message);
+            let now = section.now();
+            section.receive(now, message);
             section.take_work()
         });
         self.carry_out(outside, work);
     }
 
-    /// Does, without the lock, what a section gave to do: tells the log, sends, writes; and brings the disk back, which may give more
-    /// to do.
+    /// Proposes these; each is told what became of its own.
+    ///
+    /// # Errors
+    /// If one is refused, and with it those that follow it: they were not proposed, and nobody is told about them.
+    pub fn propose(
+        &self,
+        outside: &mut Outside,
+        proposals: impl IntoIterator<Item = (Payload, Tell<Decided>)>,
+    ) -> Result<(), ProposeError> {
+        let (result, work) = self.monitor.enter(outside, "propose", |section| {
+            let now = section.now();
+            let result = section.propose(now, proposals);
+            (result, section.take_work())
+        });
+        self.carry_out(outside, work);
+        result
+    }
+
+    /// Begins a linearizable read.
+    ///
+    /// # Errors
+    /// If it can't begin; then nobody is told.
+    pub fn read(&self, outside: &mut Outside, who: Tell<Served>) -> Result<(), ReadError> {
+        let (result, work) = self.monitor.enter(outside, "read", |section| {
+            let now = section.now();
+            let result = section.read(now, who);
+            (result, section.take_work())
+        });
+        self.carry_out(outside, work);
+        result
+    }
+
+    /// Begins a change of the members.
+    ///
+    /// # Errors
+    /// If it can't begin; then nobody is told.
+    pub fn change_members(
+        &self,
+        outside: &mut Outside,
+        change: &Change,
+        who: Tell<Decided>,
+    ) -> Result<(), ChangeRefused> {
+        let (result, work) = self
+            .monitor
+            .enter(outside, "change the members", |section| {
+                let now = section.now();
+                let result = section.change_members(now, change, who);
+                (result, section.take_work())
+            });
+        self.carry_out(outside, work);
+        result
+    }
+
+    /// Asks for a snapshot.
+    ///
+    /// # Errors
+    /// If the node has stopped; then nobody is told.
+    pub fn snapshot(&self, outside: &mut Outside, who: Tell<SnapshotTaken>) -> Result<(), Stopped> {
+        let (result, work) = self
+            .monitor
+            .enter(outside, "ask for a snapshot", |section| {
+                let result = section.want_snapshot(who);
+                (result, section.take_work())
+            });
+        self.carry_out(outside, work);
+        result
+    }
+
+    /// Hands the leadership over to `to`, and waits until that is done or given up.
+    ///
+    /// # Errors
+    /// If it can't begin; if it was given up, and this node leads on; if another node than `to` leads now; if the node stopped.
+    pub fn transfer(&self, outside: &mut Outside, to: NodeId) -> Result<Leadership, TransferError> {
+        let (result, work) = self.monitor.enter(outside, "hand over", |section| {
+            let now = section.now();
+            let result = match section.stopped().cloned() {
+                Some(why) => Err(why.into()),
+                None => section.transfer(now, to).map_err(TransferError::from),
+            };
+            (result.map(|()| section.raft.term()), section.take_work())
+        });
+        self.carry_out(outside, work);
+        let term = result?;
+        self.monitor.enter(outside, "look who leads", |section| {
+            let by = section.now() + section.raft.settings().patience();
+            section.wait_until(Audience::Callers, "the transfer", |shared, now| {
+                let seen = shared.leadership();
+                if let Some(why) = shared.stopped() {
+                    return Look::Ready(Err(why.clone().into()));
+                }
+                // Rule 5: the transfer belongs to the term in which it began.
+                if seen.term == term && shared.raft.transferring_to() == Some(to) {
+                    return Look::NotBefore(Some(by.max(now + Duration::from_nanos(1))));
+                }
+                match seen.leader {
+                    Some(leader) if leader == to => Look::Ready(Ok(seen)),
+                    Some(_) => Look::Ready(Err(TransferError::Failed(seen))),
+                    None if by <= now => Look::Ready(Err(TransferError::Failed(seen))),
+                    None => Look::NotBefore(Some(by)),
+                }
+            })
+        })
+    }
+
+    /// Does, without the lock, what a section gave to do: tells the log, sends, answers callers, writes; and brings the disk back, which
+    /// may give more to do.
     fn carry_out(&self, outside: &mut Outside, mut work: Work) {
-        let guard = StopOnPanic {
-            engine: self,
-            thread: outside.thread(),
-        };
+        let guard = StopOnPanic::of(self, outside);
         loop {
             if let Some(news) = work.news {
                 self.tell(outside, news);
             }
+            if let Some(members) = &work.members {
+                self.transport.members_changed(outside, members);
+            }
             if !work.messages.is_empty() {
                 self.transport.send(outside, &work.messages);
+            }
+            for told in work.told {
+                told.tell(outside);
             }
             let Some((mut storage, write)) = work.write else {
                 break;
             };
-            let result = storage.write(outside, &Batch::new(write.hard_state));
+            let result = storage.write(outside, &write.batch);
             work = self.monitor.enter(outside, "finish a write", |section| {
-                section.finish_write(storage, write.id, result);
+                let now = section.now();
+                section.finish_write(now, storage, write.id, result);
                 section.take_work()
             });
         }
         std::mem::forget(guard);
+    }
+
+    /// Whoever still waits is told that the node has stopped. Every thread does it when it ends, whatever ended it.
+    fn let_callers_go(&self, outside: &mut Outside) {
+        let work = self
+            .monitor
+            .enter(outside, "let callers go", |section| section.take_messages());
+        self.carry_out(outside, work);
     }
 
     /// One line in the log. It asks for the permission, because whoever reads the log may make it wait.
@@ -191,11 +374,15 @@ impl Engine {
 
     /// Stops the node: every loop returns, every wait ends, every message is ignored. Returns why it had stopped before, if it had.
     pub fn stop(&self, outside: &mut Outside, why: Stopped) -> Option<Stopped> {
-        self.monitor.enter(outside, "stop", |section| {
+        let (before, work) = self.monitor.enter(outside, "stop", |section| {
             let before = section.stopped().cloned();
             section.stop(why);
-            before
-        })
+            (before, section.take_messages())
+        });
+        for told in work.told {
+            told.tell(outside);
+        }
+        before
     }
 
     /// Takes the disk from a node that has stopped, so that it is closed without the lock.
@@ -203,6 +390,14 @@ impl Engine {
         self.monitor
             .enter(outside, "give the disk back", |section| {
                 section.take_storage()
+            })
+    }
+
+    /// The longest command that can be proposed here, in bytes.
+    pub(super) fn max_command(&self, outside: &mut Outside) -> usize {
+        self.monitor
+            .enter(outside, "look at the settings", |section| {
+                section.raft.settings().max_command()
             })
     }
 
@@ -222,11 +417,18 @@ impl Engine {
     }
 }
 
-/// Stops the node if storage or transport panic: the thread is lost, and perhaps the disk with it, and a node that goes on without
-/// them would look alive.
+/// Stops the node if storage, transport or state machine panic: the thread is lost, and perhaps the disk with it, and a node that goes
+/// on without them would look alive.
 struct StopOnPanic<'a> {
     engine: &'a Engine,
     thread: &'static str,
+}
+
+impl StopOnPanic<'_> {
+    fn of<'a>(engine: &'a Engine, outside: &Outside) -> StopOnPanic<'a> {
+        let thread = outside.thread();
+        StopOnPanic { engine, thread }
+    }
 }
 
 impl Drop for StopOnPanic<'_> {
@@ -238,11 +440,18 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-impl Section<'_, Shared> {
-    fn at_now(&mut self) -> At {
-        let now = self.now();
-        self.at(now)
-    }
+/// Waits, as one of `who`, until there is something to do or the node stops.
+fn wait_for(
+    section: &mut Section<'_, Shared>,
+    who: Audience,
+    what: &'static str,
+    ready: fn(&Shared) -> bool,
+) -> Result<(), Stopped> {
+    section.wait_until(who, what, |shared, _| match shared.stopped() {
+        Some(why) => Look::Ready(Err(why.clone())),
+        None if ready(shared) => Look::Ready(Ok(())),
+        None => Look::NotBefore(None),
+    })
 }
 
 /// Waits until this node must campaign.
@@ -264,7 +473,7 @@ fn await_deadline(section: &mut Section<'_, Shared>) -> Result<(), Stopped> {
 
 /// Waits until there is something to do about this campaign.
 fn await_decision(section: &mut Section<'_, Shared>, ballot: &Ballot) -> Result<(), Stopped> {
-    section.wait_until(Audience::Election, "votes", |shared, now| {
+    section.wait_until(Audience::Election, "votes", |shared, now: Time| {
         if let Some(why) = shared.stopped() {
             return Look::Ready(Err(why.clone()));
         }

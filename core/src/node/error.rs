@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::ConfigError;
+use super::{ConfigError, Leadership, RestoreError};
+use crate::rules::{ChangeRefused, NodeId, ProposalRefused, ReadRefused, TransferRefused};
 
 /// Why [`Node::start`](crate::Node::start) did not start. No thread is left behind.
 #[derive(Debug, Error)]
@@ -81,7 +82,10 @@ pub enum Stopped {
     /// Its disk failed. It said nothing that it had not made durable. Mend the disk and start it again.
     #[error("the node stopped because a write failed: {0}")]
     Storage(StorageError),
-    /// Code that the node called without the lock panicked: its storage, its transport, or whoever reads its log. The message is on
+    /// Its state machine did not understand a snapshot. Start it with the version of the state machine that took it.
+    #[error("the node stopped because its state machine did not understand a snapshot: {0}")]
+    StateMachine(RestoreError),
+    /// Code that the node called without the lock panicked: its storage, its transport, its state machine, or whoever reads its log. The message is on
     /// standard error. Nobody can tell what was written or sent, so nothing is tried again.
     #[error("the node stopped because thread {thread} panicked outside the lock")]
     Panicked {
@@ -109,4 +113,121 @@ pub enum WaitError {
     /// The node stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+}
+
+/// Why a proposal was not made: it is in no log, and may be proposed again, here or elsewhere.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// This node does not lead. Ask the leader, if it is known.
+    #[error("this node does not lead{}", .leader.map(|id| format!("; {id} does")).unwrap_or_default())]
+    NotLeader {
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
+    /// The leader is handing over to another node. Ask again in a moment.
+    #[error("the leader is handing over to another node; ask again in a moment")]
+    Transferring,
+    /// Too much is waiting to be committed and applied ([`Config::max_unapplied`](crate::Config::max_unapplied)). Wait for some of it.
+    #[error(
+        "the node is busy: too much is waiting to be committed and applied; wait for some of it"
+    )]
+    Busy,
+    /// It does not fit into the largest message of the transport.
+    #[error("the command has {size} bytes; at most {limit} fit into a message of this transport")]
+    TooLarge {
+        /// Its size, in bytes.
+        size: usize,
+        /// The most there may be, in bytes.
+        limit: usize,
+    },
+    /// The node has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl ProposeError {
+    pub(super) fn refused(why: ProposalRefused, leader: Option<NodeId>) -> ProposeError {
+        match why {
+            ProposalRefused::NotLeader => ProposeError::NotLeader { leader },
+            ProposalRefused::Transferring => ProposeError::Transferring,
+            ProposalRefused::Busy => ProposeError::Busy,
+            ProposalRefused::TooLarge { size, limit } => ProposeError::TooLarge { size, limit },
+        }
+    }
+}
+
+/// Why there is no reply to a proposal that was made.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum Undecided {
+    /// Another entry was committed in its place: it was never run, and never will be.
+    #[error("another entry took its place: it was not run, and may be proposed again")]
+    Lost,
+    /// Nobody here can tell: it may have been run, or will be, or never. To send it again and have it run once, use a session.
+    #[error("nobody here can tell whether it was run, or will be")]
+    Unknown,
+    /// The node stopped; the same is unknown.
+    #[error("{0}; whether the command was run, or will be, is unknown")]
+    Stopped(Stopped),
+}
+
+/// Why a read was not served.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// No leader answered for several election timeouts.
+    #[error("no leader answered for several election timeouts")]
+    NoLeader,
+    /// Too many reads are waiting.
+    #[error("the node is busy: too many reads are waiting")]
+    Busy,
+    /// The node stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl From<ReadRefused> for ReadError {
+    fn from(_: ReadRefused) -> ReadError {
+        ReadError::Busy
+    }
+}
+
+/// Why the leadership was not handed over.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// It did not begin.
+    #[error(transparent)]
+    Refused(#[from] TransferRefused),
+    /// It was given up, or another node was elected: this is how it ended.
+    #[error("the leadership was not handed over: {} leads in {}", .0.leader.map_or("nobody".into(), |id| id.to_string()), .0.term)]
+    Failed(Leadership),
+    /// The node stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why the members were not changed.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// It did not begin.
+    #[error(transparent)]
+    Refused(#[from] ChangeRefused),
+    /// It began, and what became of it is this.
+    #[error("the change began, but {0}")]
+    Undecided(#[from] Undecided),
+}
+
+/// Why a session can't go on.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// It was not proposed.
+    #[error(transparent)]
+    Refused(#[from] ProposeError),
+    /// It was, and what became of it is this. **Send it again, with the same number**: it is run once.
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
 }

@@ -4,13 +4,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{
-    Config, Engine, Inbox, Leadership, Shared, StartError, Status, Stopped, Storage, Transport,
-    WaitError,
+    ChangeError, Config, ConfigError, Decided, Engine, Inbox, Leadership, MIN_PAYLOAD, Proposal,
+    ProposeError, ReadError, SessionCall, Shared, StartError, StateMachine, Status, Stopped,
+    Storage, Tell, TransferError, Transport, Undecided, WaitError,
 };
 use crate::lock::Monitor;
 use crate::lock::sync::{JoinHandle, spawn};
-use crate::rules::{At, Log, Raft};
+use crate::rules::{At, Change, NodeId, Payload, Position, Raft, SessionRequest};
 use crate::{Outside, ThreadActivity};
 
 /// A running node: its threads, and the way to ask it.
@@ -23,8 +26,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node: loads what `storage` holds, and spawns the election thread, the leader thread, and what `transport` needs to
-    /// receive. Whatever the size of the cluster, their number is fixed.
+    /// Starts a node: loads what `storage` holds, and spawns the election thread, the leader thread, the disk thread, the apply thread, and
+    /// what `transport` needs to receive. Whatever the size of the cluster, their number is fixed. `state_machine` must be as new: it
+    /// gets the latest snapshot, if there is one, and every command after it.
     ///
     /// # Errors
     /// If the configuration can't work, the storage can't be read, the transport can't start, or the system gives no thread. Then
@@ -33,8 +37,14 @@ impl Node {
         config: Config,
         mut storage: impl Storage + 'static,
         transport: impl Transport + 'static,
+        state_machine: impl StateMachine + 'static,
     ) -> Result<Node, StartError> {
-        let settings = config.validate()?;
+        let mut settings = config.validate()?;
+        settings.max_payload = transport.max_payload();
+        if settings.max_payload < MIN_PAYLOAD {
+            let max_payload = settings.max_payload;
+            return Err(ConfigError::MessagesTooSmall { max_payload }.into());
+        }
         let outside = Outside::caller();
         let stored = storage.load(&outside)?;
         let mut random = match config.seed {
@@ -45,8 +55,9 @@ impl Node {
             now: config.clock.now(),
             random: random.u64(..),
         };
-        let raft = Raft::new(at, settings, stored.hard_state, Log::new());
-        let shared = Shared::new(raft, Box::new(storage), random.u64(..));
+        let raft = Raft::new(at, settings, stored);
+        let machine = Box::new(state_machine);
+        let shared = Shared::new(raft, Box::new(storage), machine, random.u64(..));
         let monitor = Monitor::with_clock(shared, config.clock);
         Node::run(Arc::new(Engine::new(
             monitor,
@@ -67,6 +78,8 @@ impl Node {
         // If one of these fails, dropping `node` stops and joins the ones before.
         node.spawn("election", Engine::election_loop)?;
         node.spawn("leader", Engine::leader_loop)?;
+        node.spawn("disk", Engine::disk_loop)?;
+        node.spawn("apply", Engine::apply_loop)?;
         engine.transport().start(Inbox::new(engine.clone()))?;
         Ok(node)
     }
@@ -77,6 +90,113 @@ impl Node {
             .map_err(StartError::Thread)?;
         self.joinable().push(thread);
         Ok(())
+    }
+
+    /// Proposes a command to the cluster. This returns at once; [`Proposal::wait`] returns the state machine's reply. Any number may be
+    /// under way, from any number of threads.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use biglock::{Config, LocalNetwork, MemoryStorage, Node, kv};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let transport = LocalNetwork::new().transport(1);
+    /// let node = Node::start(Config::new(1, [1]), MemoryStorage::new(), transport, kv::KvStore::new())?;
+    /// node.wait_for_leader(Duration::from_secs(10))?;
+    /// let reply = node.propose(b"anything".as_slice())?.wait()?;
+    /// # node.shutdown()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If this node can't propose it: above all, if it does not lead. Then it is in no log.
+    pub fn propose(&self, command: impl Into<Bytes>) -> Result<Proposal, ProposeError> {
+        let (who, awaited) = Tell::promise();
+        self.propose_one(Payload::Command(command.into()), who)?;
+        Ok(Proposal(awaited))
+    }
+
+    /// Proposes a command, and calls `then` with what becomes of it, from one of the node's threads: so it must not take long, nor wait.
+    ///
+    /// # Errors
+    /// As [`propose`](Node::propose); then nobody is called.
+    pub fn propose_then(
+        &self,
+        command: impl Into<Bytes>,
+        then: impl FnOnce(&Outside, Decided) + Send + 'static,
+    ) -> Result<(), ProposeError> {
+        self.propose_one(Payload::Command(command.into()), Tell::call(then))
+    }
+
+    /// Sends a request to a client's session: a command that was sent before, with the same number, is not run again, and has the same
+    /// reply (section 8; dissertation, 6.3).
+    ///
+    /// # Errors
+    /// As [`propose`](Node::propose).
+    pub fn call(&self, request: SessionRequest) -> Result<SessionCall, ProposeError> {
+        let (who, awaited) = Tell::promise();
+        self.propose_one(Payload::Session(request), who)?;
+        Ok(SessionCall(awaited))
+    }
+
+    fn propose_one(&self, payload: Payload, who: Tell<Decided>) -> Result<(), ProposeError> {
+        self.engine
+            .propose(&mut Outside::caller(), [(payload, who)])
+    }
+
+    /// The longest command that can be proposed, in bytes.
+    pub fn max_command(&self) -> usize {
+        self.engine.max_command(&mut Outside::caller())
+    }
+
+    /// Makes a read linearizable (section 8; dissertation, 6.4): when this returns, this node's state machine has applied everything that
+    /// was committed when it was called. On any node; it asks the leader, and writes nothing to the log. It always ends.
+    ///
+    /// # Errors
+    /// If no leader answers for several election timeouts, too many reads wait, or the node stops.
+    pub fn read(&self) -> Result<(), ReadError> {
+        let mut outside = Outside::caller();
+        let (who, awaited) = Tell::promise();
+        self.engine.read(&mut outside, who)?;
+        awaited.wait(&outside).unwrap_or(Err(ReadError::NoLeader))
+    }
+
+    /// Takes a snapshot of the state machine now, whatever the policy ([`Config::snapshot_every`]); the log up to it goes. Returns the last
+    /// entry that it holds, once the snapshot is taken.
+    ///
+    /// # Errors
+    /// If the node stops.
+    pub fn snapshot(&self) -> Result<Position, Stopped> {
+        let mut outside = Outside::caller();
+        let (who, awaited) = Tell::promise();
+        self.engine.snapshot(&mut outside, who)?;
+        awaited.wait(&outside).unwrap_or(Err(Stopped::Shutdown))
+    }
+
+    /// Changes the members, one node at a time (dissertation, 4.1). On the leader. Returns when that is committed.
+    ///
+    /// To add a node, start it with [`Config::joining`], add it as a learner here, and promote it when it has caught up: until then
+    /// promoting it is refused as [`CatchingUp`](crate::rules::ChangeRefused::CatchingUp).
+    ///
+    /// # Errors
+    /// If it can't begin, or if it began and is not known to be committed.
+    pub fn change_members(&self, change: &Change) -> Result<(), ChangeError> {
+        let mut outside = Outside::caller();
+        let (who, awaited) = Tell::promise();
+        self.engine.change_members(&mut outside, change, who)?;
+        match awaited.wait(&outside) {
+            Some(decided) => Ok(decided.map(|_| ())?),
+            None => Err(Undecided::Unknown.into()),
+        }
+    }
+
+    /// Hands the leadership over to another voter (dissertation, 3.10), and returns when that one leads. On the leader. Meanwhile nothing can
+    /// be proposed; if the other has not won after the longest election timeout, this node leads on.
+    ///
+    /// # Errors
+    /// If it can't begin, fails, or the node stops.
+    pub fn transfer_leadership(&self, to: u64) -> Result<Leadership, TransferError> {
+        self.engine.transfer(&mut Outside::caller(), NodeId(to))
     }
 
     /// One consistent look at the node. Never waits for disk or network.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
-use crate::rules::{NodeId, Position, Raft, Refusal, Role, RoleKind, Term, majority};
+use crate::rules::{GaveUp, NodeId, Position, Raft, Refusal, Role, RoleKind, Term};
 
 /// Who leads, and in which term, as far as one node knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -24,8 +24,12 @@ pub struct Leadership {
 pub struct Status {
     /// The node.
     pub id: NodeId,
-    /// Its cluster.
+    /// Those who vote in its cluster.
     pub members: BTreeSet<NodeId>,
+    /// Those who only get the log.
+    pub learners: BTreeSet<NodeId>,
+    /// Whether it knows these to be committed.
+    pub members_committed: bool,
     /// Its current term.
     pub term: Term,
     /// Its role.
@@ -42,6 +46,14 @@ pub struct Status {
     pub last: Position,
     /// The index up to which it knows entries to be committed.
     pub commit: u64,
+    /// The index up to which its state machine has applied them.
+    pub applied: u64,
+    /// The last entry in its latest snapshot.
+    pub snapshot: Position,
+    /// The index up to which its log is durable.
+    pub durable_log: u64,
+    /// To whom it hands over the leadership.
+    pub transferring_to: Option<NodeId>,
 }
 
 /// Why a node knows no leader: the rule that blocks it.
@@ -58,6 +70,10 @@ pub enum NoLeader {
         /// How long until it campaigns.
         campaigns_in: Duration,
     },
+    /// It led, and stepped down because a write took so long that its disk is taken for stuck.
+    StuckDisk,
+    /// It is no voter, and waits to hear a leader.
+    NotAVoter,
     /// It asks whether it would be elected, and no majority said yes so far (dissertation, 9.6).
     PreVotesMissing(Votes),
     /// Its own vote is not yet durable, and nothing it says leaves before that.
@@ -89,7 +105,9 @@ impl Status {
     pub(super) fn of(raft: &Raft, now: Time) -> Status {
         Status {
             id: raft.id(),
-            members: raft.settings().members.clone(),
+            members: raft.members().voters().collect(),
+            learners: raft.members().learners().collect(),
+            members_committed: raft.members_since() <= raft.commit(),
             term: raft.term(),
             role: raft.role().kind(),
             leader: raft.leader(),
@@ -98,6 +116,10 @@ impl Status {
             durable: raft.is_durable(),
             last: raft.log().last(),
             commit: raft.commit(),
+            applied: raft.applied(),
+            snapshot: raft.snapshot().map_or(Position::default(), |s| s.last),
+            durable_log: raft.durable_log(),
+            transferring_to: raft.transferring_to(),
         }
     }
 
@@ -112,18 +134,21 @@ impl Status {
 
 impl NoLeader {
     fn of(raft: &Raft, now: Time) -> Option<NoLeader> {
-        let campaigns_in = raft.election_deadline().unwrap_or(now).since(now);
+        let campaigns = raft.election_deadline();
+        let campaigns_in = campaigns.unwrap_or(now).since(now);
         match raft.role() {
-            Role::Leader { .. }
-            | Role::Follower {
-                leader: Some(_), ..
-            } => None,
-            Role::Follower {
-                lost_quorum: true, ..
-            } => Some(NoLeader::LostQuorum { campaigns_in }),
-            Role::Follower { .. } => Some(NoLeader::Waiting { campaigns_in }),
+            Role::Leader(_) => None,
+            Role::Follower(following) if following.leader.is_some() => None,
+            Role::Follower(_) if campaigns.is_none() => Some(NoLeader::NotAVoter),
+            Role::Follower(following) => Some(match following.gave_up {
+                Some(GaveUp::NoQuorum) => NoLeader::LostQuorum { campaigns_in },
+                Some(GaveUp::StuckDisk) => NoLeader::StuckDisk,
+                Some(GaveUp::Removed) | None => NoLeader::Waiting { campaigns_in },
+            }),
             Role::PreCandidate { .. } => Votes::of(raft).map(NoLeader::PreVotesMissing),
-            Role::Candidate { .. } if !raft.is_durable() => Some(NoLeader::VoteNotDurable),
+            Role::Candidate { .. } if !raft.is_hard_state_durable() => {
+                Some(NoLeader::VoteNotDurable)
+            }
             Role::Candidate { .. } => Votes::of(raft).map(NoLeader::VotesMissing),
         }
     }
@@ -132,13 +157,13 @@ impl NoLeader {
 impl Votes {
     fn of(raft: &Raft) -> Option<Votes> {
         let tally = raft.role().tally()?;
-        let members = &raft.settings().members;
+        let members = raft.members();
         let silent = |id: &NodeId| !tally.granted.contains(id) && !tally.refused.contains_key(id);
         Some(Votes {
-            needed: majority(members.len()),
+            needed: members.majority(),
             granted: tally.granted.clone(),
             refused: tally.refused.clone(),
-            silent: members.iter().copied().filter(silent).collect(),
+            silent: members.voters().filter(silent).collect(),
         })
     }
 }
@@ -165,6 +190,8 @@ impl fmt::Display for NoLeader {
                 f,
                 "stepped down because no majority answered, and campaigns in {campaigns_in:.0?} (dissertation, 6.2)"
             ),
+            NoLeader::StuckDisk => f.write_str("stepped down because its disk is stuck"),
+            NoLeader::NotAVoter => f.write_str("it does not vote, and waits to hear one"),
             NoLeader::PreVotesMissing(votes) => {
                 write!(
                     f,

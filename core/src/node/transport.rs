@@ -7,6 +7,7 @@ use std::sync::Arc;
 pub use local::{LocalNetwork, LocalTransport};
 
 use super::{Engine, Status, Stopped, TransportError};
+use crate::rules::Members;
 use crate::{Message, Outside, ThreadActivity};
 
 /// Carries messages between nodes. It may lose, delay, repeat and reorder them; it must not alter or invent any.
@@ -22,6 +23,14 @@ pub trait Transport: Send + Sync {
 
     /// Sends messages, each to the node that it names. From any thread. What can't be sent is dropped: Raft will send again.
     fn send(&self, outside: &Outside, messages: &[Message]);
+
+    /// The most bytes of entries, or of a snapshot, that one message may carry: the sum of [`Entry::size`](crate::rules::Entry::size), or the
+    /// length of a piece. At least [`MIN_PAYLOAD`](crate::node::MIN_PAYLOAD).
+    fn max_payload(&self) -> usize;
+
+    /// The members of the cluster are these now: whom messages may go to, and where. From any thread; the addresses are those of
+    /// [`Change::AddLearner`](crate::rules::Change::AddLearner), and empty for the members with which the cluster began.
+    fn members_changed(&self, _: &Outside, _members: &Members) {}
 
     /// Stops delivering: joins its threads and drops the inbox. Called once, when the node shuts down or could not start.
     fn stop(&self, outside: &Outside);
@@ -53,6 +62,12 @@ impl Inbox {
     /// without it, and so returns after the answer was sent. After the node has stopped it does nothing.
     pub fn deliver(&self, outside: &mut Outside, message: Message) {
         self.engine.receive(outside, message);
+    }
+
+    /// The node's engine, for those who ask something of it over the network: they are [called](crate::node::Tell) when there is an
+    /// answer, so the thread that receives waits for none.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// How the node is, for those who ask over the network.

@@ -1,11 +1,11 @@
 use super::{Batch, Storage, Stored};
-use crate::{HardState, Outside, StorageError};
+use crate::{Outside, StorageError};
 
 /// Keeps everything in memory: for tests, benchmarks and models. **A node that restarts with an empty one may vote twice in a term**,
 /// so it must not come back under the same id.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage {
-    hard_state: HardState,
+    stored: Stored,
 }
 
 impl MemoryStorage {
@@ -17,11 +17,15 @@ impl MemoryStorage {
 
 impl Storage for MemoryStorage {
     fn load(&mut self, _: &Outside) -> Result<Stored, StorageError> {
-        Ok(Stored::new(self.hard_state))
+        Ok(self.stored.clone())
     }
 
     fn write(&mut self, _: &Outside, batch: &Batch) -> Result<(), StorageError> {
-        self.hard_state = batch.hard_state;
+        self.stored.apply(batch);
         Ok(())
+    }
+
+    fn is_instant(&self) -> bool {
+        true
     }
 }

@@ -127,6 +127,10 @@ impl Transport for LocalTransport {
         });
     }
 
+    fn max_payload(&self) -> usize {
+        1 << 20
+    }
+
     fn stop(&self, _: &Outside) {
         let receiver = self
             .receiver

@@ -1,0 +1,98 @@
+//! A small cell for one caller who waits for one reply: waking it wakes nobody else.
+//!
+//! It has a lock of its own, which is held for a store or a look, and never while the big one is taken: keeping and awaiting ask for the
+//! thread's permission, as everything does that may wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Outside;
+use super::sync::{Condvar, Mutex};
+
+/// The half of the one who will answer. If it is dropped, the wait ends without an answer.
+pub struct Promise<T>(Option<Arc<Cell<T>>>);
+
+/// The half of the one who waits.
+pub struct Awaited<T>(Arc<Cell<T>>);
+
+struct Cell<T> {
+    content: Mutex<Content<T>>,
+    kept: Condvar,
+}
+
+enum Content<T> {
+    Empty { waited_for: bool },
+    Kept(T),
+    Broken,
+}
+
+/// Both halves of a new cell.
+pub fn promise<T>() -> (Promise<T>, Awaited<T>) {
+    let cell = Arc::new(Cell {
+        content: Mutex::new(Content::Empty { waited_for: false }),
+        kept: Condvar::new(),
+    });
+    (Promise(Some(cell.clone())), Awaited(cell))
+}
+
+impl<T> Promise<T> {
+    /// Answers.
+    pub fn keep(mut self, _: &Outside, value: T) {
+        if let Some(cell) = self.0.take() {
+            cell.fill(Content::Kept(value));
+        }
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        if let Some(cell) = self.0.take() {
+            cell.fill(Content::Broken);
+        }
+    }
+}
+
+impl<T> Cell<T> {
+    fn fill(&self, new: Content<T>) {
+        let mut content = self.content.lock();
+        let waited_for = matches!(*content, Content::Empty { waited_for: true });
+        *content = new;
+        if waited_for {
+            self.kept.notify_all();
+        }
+    }
+}
+
+impl<T> Awaited<T> {
+    /// Waits for the answer. Nothing if the other half was dropped.
+    pub fn wait(self, _: &Outside) -> Option<T> {
+        let mut content = self.0.content.lock();
+        loop {
+            match std::mem::replace(&mut *content, Content::Empty { waited_for: true }) {
+                Content::Kept(value) => return Some(value),
+                Content::Broken => return None,
+                Content::Empty { .. } => self.0.kept.wait(&mut content, None),
+            }
+        }
+    }
+
+    /// Waits for the answer for at most `timeout` of the machine's time. An error, with this half in it, if it has not come.
+    ///
+    /// # Errors
+    /// If the time was up: wait again with what the error holds.
+    pub fn wait_for(self, _: &Outside, timeout: Duration) -> Result<Option<T>, Awaited<T>> {
+        let clock = super::Clock::monotonic();
+        let by = clock.now() + timeout;
+        let mut content = self.0.content.lock();
+        loop {
+            match std::mem::replace(&mut *content, Content::Empty { waited_for: true }) {
+                Content::Kept(value) => return Ok(Some(value)),
+                Content::Broken => return Ok(None),
+                Content::Empty { .. } if by <= clock.now() => break,
+                Content::Empty { .. } => self.0.kept.wait(&mut content, clock.timeout(Some(by))),
+            }
+        }
+        drop(content);
+        Err(self)
+    }
+}

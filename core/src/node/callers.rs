@@ -1,0 +1,200 @@
+//! Those who wait for the end of what they asked for, each for its own.
+
+use std::collections::BTreeMap;
+
+use super::applier::Reply;
+use super::{ReadError, Stopped, Undecided};
+use crate::lock::{Awaited, Promise, promise};
+use crate::rules::{Position, ReadAnswer, ReadId, Term};
+use crate::{Outside, Time};
+
+/// How somebody is told: through a cell in which it waits, or by a call.
+pub enum Tell<T> {
+    /// It waits for this.
+    Promise(Promise<T>),
+    /// This is called, without the lock, by whichever thread has the answer: it must not take long.
+    Call(Box<dyn FnOnce(&Outside, T) + Send>),
+}
+
+impl<T> Tell<T> {
+    /// Who waits, and what for.
+    pub fn promise() -> (Tell<T>, Awaited<T>) {
+        let (promise, awaited) = promise();
+        (Tell::Promise(promise), awaited)
+    }
+
+    /// Who is called.
+    pub fn call(then: impl FnOnce(&Outside, T) + Send + 'static) -> Tell<T> {
+        Tell::Call(Box::new(then))
+    }
+
+    fn tell(self, outside: &Outside, value: T) {
+        match self {
+            Tell::Promise(promise) => promise.keep(outside, value),
+            Tell::Call(then) => then(outside, value),
+        }
+    }
+}
+
+/// What became of a proposal.
+pub type Decided = Result<Reply, Undecided>;
+/// What became of a read.
+pub type Served = Result<(), ReadError>;
+/// What became of a wish for a snapshot.
+pub type SnapshotTaken = Result<Position, Stopped>;
+
+/// Somebody who is told now, without the lock.
+pub enum Told {
+    /// What became of a proposal.
+    Proposal(Tell<Decided>, Decided),
+    /// What became of a read.
+    Read(Tell<Served>, Served),
+    /// A snapshot was taken.
+    Snapshot(Tell<SnapshotTaken>, SnapshotTaken),
+}
+
+impl Told {
+    /// Tells it.
+    pub fn tell(self, outside: &Outside) {
+        match self {
+            Told::Proposal(who, what) => who.tell(outside, what),
+            Told::Read(who, what) => who.tell(outside, what),
+            Told::Snapshot(who, what) => who.tell(outside, what),
+        }
+    }
+}
+
+/// All who wait.
+#[derive(Default)]
+pub(super) struct Callers {
+    /// Who proposed which entry. By index **and term**: another entry may take the index.
+    proposals: BTreeMap<(u64, Term), Tell<Decided>>,
+    /// When proposals that nobody has decided by then are given up: set when this node no longer leads.
+    abandon_at: Option<Time>,
+    /// Reads that wait for an index,
+    reads: BTreeMap<ReadId, Tell<Served>>,
+    /// and those that have one, and wait until it is applied.
+    ready: BTreeMap<u64, Vec<Tell<Served>>>,
+    snapshots: Vec<Tell<SnapshotTaken>>,
+    /// Those who are told when the lock is free.
+    told: Vec<Told>,
+}
+
+impl Callers {
+    pub(super) fn proposes(&mut self, at: Position, who: Tell<Decided>) {
+        self.proposals.insert((at.index, at.term), who);
+    }
+
+    pub(super) fn reads(&mut self, id: ReadId, who: Tell<Served>) {
+        self.reads.insert(id, who);
+    }
+
+    pub(super) fn wants_snapshot(&mut self, who: Tell<SnapshotTaken>) {
+        self.snapshots.push(who);
+    }
+
+    pub(super) fn want_a_snapshot(&self) -> bool {
+        !self.snapshots.is_empty()
+    }
+
+    pub(super) fn take_told(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// These entries were applied, and so everything up to the last of them is decided: whoever proposed the very entry that stands
+    /// there has its reply; whoever proposed another for that index has lost.
+    pub(super) fn applied(&mut self, first: u64, replies: Vec<(Term, Reply)>) {
+        let last = first + replies.len() as u64 - 1;
+        let later = self.proposals.split_off(&(last + 1, Term(0)));
+        let decided = std::mem::replace(&mut self.proposals, later);
+        let mut replies: Vec<Option<(Term, Reply)>> = replies.into_iter().map(Some).collect();
+        for ((index, term), who) in decided {
+            let offset = index.checked_sub(first);
+            let reply = offset.and_then(|at| replies.get_mut(usize::try_from(at).ok()?));
+            let what = match reply.map(Option::take) {
+                Some(Some((of, reply))) if of == term => Ok(reply),
+                Some(_) => Err(Undecided::Lost),
+                None => Err(Undecided::Unknown),
+            };
+            self.told.push(Told::Proposal(who, what));
+        }
+        self.serve_reads(last);
+    }
+
+    /// A snapshot has taken the place of the entries up to `index`: what became of those, nobody here can tell.
+    pub(super) fn skipped(&mut self, index: u64) {
+        let later = self.proposals.split_off(&(index + 1, Term(0)));
+        let skipped = std::mem::replace(&mut self.proposals, later);
+        let unknown = |who| Told::Proposal(who, Err(Undecided::Unknown));
+        self.told.extend(skipped.into_values().map(unknown));
+        self.serve_reads(index);
+    }
+
+    /// The rules have answered a read; the state has applied everything up to `applied`.
+    pub(super) fn answered(&mut self, answer: ReadAnswer, applied: u64) {
+        let Some(who) = self.reads.remove(&answer.id) else {
+            return;
+        };
+        match answer.index {
+            None => self.told.push(Told::Read(who, Err(ReadError::NoLeader))),
+            Some(index) if index <= applied => self.told.push(Told::Read(who, Ok(()))),
+            Some(index) => self.ready.entry(index).or_default().push(who),
+        }
+    }
+
+    fn serve_reads(&mut self, applied: u64) {
+        let later = self.ready.split_off(&(applied + 1));
+        let served = std::mem::replace(&mut self.ready, later);
+        let served = served.into_values().flatten();
+        self.told.extend(served.map(|who| Told::Read(who, Ok(()))));
+    }
+
+    pub(super) fn snapshot_is(&mut self, last: Position) {
+        let all = std::mem::take(&mut self.snapshots);
+        let taken = all.into_iter().map(|who| Told::Snapshot(who, Ok(last)));
+        self.told.extend(taken);
+    }
+
+    /// Looks after proposals while nobody here leads: what the next leader does with them may stay unknown for as long as it is out of
+    /// reach, and nobody waits for ever.
+    pub(super) fn look_after(&mut self, leads: bool, give_up: Time) {
+        self.abandon_at = match self.abandon_at {
+            _ if leads || self.proposals.is_empty() => None,
+            None => Some(give_up),
+            set => set,
+        };
+    }
+
+    pub(super) fn abandon_at(&self) -> Option<Time> {
+        self.abandon_at
+    }
+
+    pub(super) fn abandon(&mut self, now: Time) {
+        if self.abandon_at.is_some_and(|at| at <= now) {
+            self.abandon_at = None;
+            let all = std::mem::take(&mut self.proposals);
+            let unknown = |who| Told::Proposal(who, Err(Undecided::Unknown));
+            self.told.extend(all.into_values().map(unknown));
+        }
+    }
+
+    /// The node has stopped: everyone is told so.
+    pub(super) fn stop(&mut self, why: &Stopped) {
+        let proposals = std::mem::take(&mut self.proposals).into_values();
+        let stopped = |who| Told::Proposal(who, Err(Undecided::Stopped(why.clone())));
+        self.told.extend(proposals.map(stopped));
+        let reads = std::mem::take(&mut self.reads).into_values();
+        let reads = reads.chain(std::mem::take(&mut self.ready).into_values().flatten());
+        let stopped = |who| Told::Read(who, Err(ReadError::Stopped(why.clone())));
+        self.told.extend(reads.map(stopped));
+        let snapshots = std::mem::take(&mut self.snapshots).into_iter();
+        let stopped = |who| Told::Snapshot(who, Err(why.clone()));
+        self.told.extend(snapshots.map(stopped));
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        let ready: usize = self.ready.values().map(Vec::len).sum();
+        self.proposals.len() + self.reads.len() + ready + self.snapshots.len()
+    }
+}
