@@ -8,21 +8,53 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use biglock::{Batch, HardState, NodeId, Outside, RedbStorage, Storage, Term};
+use biglock::{
+    Batch, Entry, HardState, Members, NodeId, Outside, Payload, Position, RedbStorage, Snapshot,
+    Storage, Stored, Term, Time,
+};
 
 fn open(folder: &Path) -> RedbStorage {
     RedbStorage::open(folder, NodeId(1)).unwrap()
 }
 
-fn state(term: u64) -> HardState {
-    HardState {
-        term: Term(term),
-        voted_for: Some(NodeId(term)),
-    }
+fn load(storage: &mut RedbStorage) -> Stored {
+    storage.load(&Outside::claim("test")).unwrap()
 }
 
-fn load(storage: &mut RedbStorage) -> HardState {
-    storage.load(&Outside::claim("test")).unwrap().hard_state
+/// The write of a number is known by the number: each changes term and vote, rewrites the last entry, appends a few, and some take a
+/// snapshot.
+fn batch(number: u64) -> Batch {
+    let first = (4 * number).saturating_sub(4).max(1);
+    let entry = |index: u64| Entry {
+        term: Term(number),
+        time: Time::from_nanos(index),
+        payload: Payload::Command(vec![number as u8; 10 * index as usize % 3_000].into()),
+    };
+    let hard_state = HardState {
+        term: Term(number),
+        voted_for: Some(NodeId(number)),
+    };
+    let batch = Batch::new(hard_state).with_log(first, (first..=4 * number).map(entry).collect());
+    if !number.is_multiple_of(5) {
+        return batch;
+    }
+    let last = Position {
+        term: Term(number - 1),
+        index: first - 1,
+    };
+    batch.with_snapshot(Snapshot {
+        last,
+        time: Time::from_nanos(last.index),
+        members: Members::voting([NodeId(1)]),
+        data: vec![number as u8; 300_000].into(),
+    })
+}
+
+/// What is there after that many writes.
+fn expected(writes: u64) -> Stored {
+    let mut stored = Stored::default();
+    (1..=writes).for_each(|number| stored.apply(&batch(number)));
+    stored
 }
 
 /// The folder in which this program, started again, writes until it is killed.
@@ -32,13 +64,14 @@ const THIS: &str = "nothing_that_was_written_is_lost_when_the_process_is_killed"
 
 fn write_until_killed(folder: &Path) -> ! {
     let mut storage = open(folder);
-    let from = load(&mut storage).term.0 + 1;
-    for term in from.. {
-        let batch = Batch::new(state(term));
-        storage.write(&Outside::claim("test"), &batch).unwrap();
-        println!("wrote {term}");
+    let from = load(&mut storage).hard_state.term.0 + 1;
+    for number in from.. {
+        storage
+            .write(&Outside::claim("test"), &batch(number))
+            .unwrap();
+        println!("wrote {number}");
     }
-    unreachable!("somebody kills it before the terms run out")
+    unreachable!("somebody kills it before the numbers run out")
 }
 
 #[test]
@@ -47,7 +80,7 @@ fn nothing_that_was_written_is_lost_when_the_process_is_killed() {
         write_until_killed(folder.as_ref());
     }
     let folder = tempfile::tempdir().unwrap();
-    for round in 0..5 {
+    for round in 0..8 {
         let mut writer = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", THIS, "--nocapture"])
             .env(WRITE_IN, folder.path())
@@ -69,12 +102,17 @@ fn nothing_that_was_written_is_lost_when_the_process_is_killed() {
         writer.wait().unwrap();
         acknowledged = lines.filter_map(said).last().unwrap_or(acknowledged);
 
-        let found = load(&mut open(folder.path()));
-        let Term(term) = found.term;
+        let mut storage = open(folder.path());
+        let found = load(&mut storage);
+        let Term(number) = found.hard_state.term;
         assert!(
-            term == acknowledged || term == acknowledged + 1,
-            "term {term} after {acknowledged} was acknowledged"
+            number == acknowledged || number == acknowledged + 1,
+            "write {number} after {acknowledged} was acknowledged"
         );
-        assert_eq!(found, state(term), "a record is whole");
+        assert!(found == expected(number), "write {number} is whole");
+        if let Some(dropped) = storage.dropped() {
+            let next = format!("write {} (", number + 1);
+            assert!(dropped.contains(&next), "{dropped}");
+        }
     }
 }
