@@ -124,7 +124,7 @@ impl Settings {
 
     /// After how long without any success something is given up: a transfer's target, a read, a disk.
     pub(crate) fn patience(&self) -> Duration {
-        self.election_timeout_max * 3
+        self.election_timeout_max.saturating_mul(3)
     }
 }
 
