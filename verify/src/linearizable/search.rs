@@ -1,6 +1,6 @@
 //! The search for an order of one key's operations.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use biglock::kv::{Command, Reply};
 use bytes::Bytes;
@@ -57,6 +57,19 @@ pub(super) struct Search<'a> {
     unknown: Vec<Operation<'a>>,
     /// Every value that somebody saw, or that an unknown compare-and-swap may find.
     seen: BTreeSet<Bytes>,
+    /// Who sees a value, and who may leave it.
+    uses: BTreeMap<Option<Bytes>, Uses>,
+}
+
+/// Operations that have to do with one value, as indexes, sorted.
+#[derive(Default)]
+struct Uses {
+    /// Completed ones that found it.
+    needed: Vec<usize>,
+    /// Completed ones that may leave it.
+    left: Vec<usize>,
+    /// Unknown ones that may leave it.
+    left_unknown: Vec<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -66,6 +79,8 @@ struct Completed<'a> {
     returned: usize,
     reply: &'a Reply,
     sees: Sees<'a>,
+    /// Whether it is a put of what nobody saw.
+    invisible: bool,
 }
 
 /// What an operation tells about the value that it found.
@@ -87,6 +102,23 @@ pub(super) fn found<'a>(command: &Command, reply: &'a Reply) -> Option<&'a Optio
     }
 }
 
+/// Whether the command can leave this value.
+fn may_leave(command: &Command, value: &Option<Bytes>) -> bool {
+    match (command, value) {
+        (Command::Put { value: new, .. }, Some(value))
+        | (Command::CompareAndSwap { new, .. }, Some(value)) => new == value,
+        (Command::Append { value: end, .. }, Some(value)) => value.ends_with(end),
+        (Command::Delete { .. }, None) => true,
+        _ => false,
+    }
+}
+
+fn first_that_begins_with<'s>(seen: &'s BTreeSet<Bytes>, value: &Bytes) -> Option<&'s Bytes> {
+    // The first that is not less: if any begins with the value, then this one does.
+    let first = seen.range(value.clone()..).next();
+    first.filter(|seen| seen.starts_with(value))
+}
+
 impl<'a> Search<'a> {
     /// A search among operations that are given in the order of invocation.
     pub(super) fn new(operations: impl Iterator<Item = Operation<'a>>) -> Search<'a> {
@@ -94,37 +126,89 @@ impl<'a> Search<'a> {
             completed: Vec::new(),
             unknown: Vec::new(),
             seen: BTreeSet::new(),
+            uses: BTreeMap::new(),
         };
         for operation in operations {
-            let command = operation.command;
-            if let Some((returned, reply)) = operation.outcome {
-                let sees = match (found(command, reply), command) {
-                    (Some(value), _) => Sees::Read(value),
-                    (None, Command::CompareAndSwap { expected, .. }) => Sees::Swap(expected),
-                    _ => Sees::Nothing,
-                };
-                if let Sees::Read(Some(value)) | Sees::Swap(Some(value)) = sees {
-                    search.seen.insert(value.clone());
-                }
-                search.completed.push(Completed {
-                    command,
-                    invoked: operation.invoked,
-                    returned,
-                    reply,
-                    sees,
-                });
-            } else if !matches!(command, Command::Get { .. }) {
-                if let Command::CompareAndSwap {
-                    expected: Some(value),
-                    ..
-                } = command
-                {
-                    search.seen.insert(value.clone());
-                }
-                search.unknown.push(operation);
+            search.add(operation);
+        }
+        search.find_invisible();
+        search.find_uses();
+        search
+    }
+
+    fn add(&mut self, operation: Operation<'a>) {
+        let command = operation.command;
+        if let Some((returned, reply)) = operation.outcome {
+            let sees = match (found(command, reply), command) {
+                (Some(value), _) => Sees::Read(value),
+                (None, Command::CompareAndSwap { expected, .. }) => Sees::Swap(expected),
+                _ => Sees::Nothing,
+            };
+            if let Sees::Read(Some(value)) | Sees::Swap(Some(value)) = sees {
+                self.seen.insert(value.clone());
+            }
+            self.completed.push(Completed {
+                command,
+                invoked: operation.invoked,
+                returned,
+                reply,
+                sees,
+                invisible: false,
+            });
+        } else if !matches!(command, Command::Get { .. }) {
+            if let Command::CompareAndSwap { expected, .. } = command {
+                self.seen.extend(expected.clone());
+            }
+            self.unknown.push(operation);
+        }
+    }
+
+    fn find_invisible(&mut self) {
+        let seen = &self.seen;
+        for operation in &mut self.completed {
+            if let Command::Put { value, .. } = operation.command {
+                let unseen = first_that_begins_with(seen, value).is_none();
+                operation.invisible = unseen && *operation.reply == Reply::Done;
             }
         }
-        search
+    }
+
+    fn find_uses(&mut self) {
+        for (at, operation) in self.completed.iter().enumerate() {
+            if let Sees::Read(value) | Sees::Swap(value) = operation.sees {
+                let uses = self.uses.entry(value.clone()).or_default();
+                uses.needed.push(at);
+            }
+        }
+        for (value, uses) in &mut self.uses {
+            for (at, operation) in self.completed.iter().enumerate() {
+                if may_leave(operation.command, value) && !matches!(operation.sees, Sees::Read(_)) {
+                    uses.left.push(at);
+                }
+            }
+            for (at, operation) in self.unknown.iter().enumerate() {
+                if may_leave(operation.command, value) {
+                    uses.left_unknown.push(at);
+                }
+            }
+        }
+    }
+
+    /// Whether a value that is gone in this state is still to be seen by somebody, and nobody is left to bring it back.
+    fn misses(&self, gone: &Value, state: &State) -> bool {
+        let Value::Seen(gone) = gone else {
+            return false;
+        };
+        let Some(uses) = self.uses.get(gone) else {
+            return false;
+        };
+        // The last ones are the likeliest to be still to come.
+        uses.needed.iter().rev().any(|&at| !state.has(at))
+            && !uses.left.iter().rev().any(|&at| !state.has(at))
+            && !uses
+                .left_unknown
+                .iter()
+                .any(|at| state.used.binary_search(at).is_err())
     }
 
     /// Searches, depth first, through at most so many states.
@@ -138,7 +222,7 @@ impl<'a> Search<'a> {
             value: Value::Seen(None),
         }];
         while let Some(mut state) = stack.pop() {
-            let enabled = self.order_reads(&mut state);
+            let enabled = self.order_harmless(&mut state);
             if state.first == self.completed.len() {
                 let states = visited.len() as u64;
                 return Verdict::Linearizable { states };
@@ -159,9 +243,9 @@ impl<'a> Search<'a> {
         Verdict::NoOrder
     }
 
-    /// Orders every read that fits, and says which completed operations may come next: those that were invoked before the first of
+    /// Orders every read that fits and, where the value does not matter, every put that nobody saw. Says which completed operations may come next: those that were invoked before the first of
     /// them had to return.
-    fn order_reads(&self, state: &mut State) -> Vec<usize> {
+    fn order_harmless(&self, state: &mut State) -> Vec<usize> {
         loop {
             let mut enabled = Vec::new();
             let mut deadline = usize::MAX;
@@ -174,13 +258,24 @@ impl<'a> Search<'a> {
                     enabled.push(at);
                 }
             }
-            let fits = |&&at: &&usize| {
-                matches!(self.completed[at].sees, Sees::Read(_))
-                    && self.completed(at, &state.value).is_some()
+            let harmless = |&&at: &&usize| match self.completed[at].sees {
+                Sees::Read(_) => self.completed(at, &state.value).is_some(),
+                _ => state.value == Value::Unseen && self.completed[at].invisible,
             };
-            match enabled.iter().find(fits) {
+            match enabled.iter().find(harmless) {
                 Some(&read) => state.order(read),
                 None => return enabled,
+            }
+        }
+    }
+
+    /// Orders just before this blind write the puts that may come next and that nobody saw.
+    fn hide(&self, before: &Command, enabled: &[usize], state: &mut State) {
+        if matches!(before, Command::Put { .. } | Command::Delete { .. }) {
+            for &at in enabled.iter().filter(|&&at| self.completed[at].invisible) {
+                if !state.has(at) {
+                    state.order(at);
+                }
             }
         }
     }
@@ -189,6 +284,7 @@ impl<'a> Search<'a> {
     fn next(&self, state: &State, enabled: &[usize]) -> Vec<(impl Ord + Copy, State)> {
         let returned = |&at: &usize| self.completed[at].returned;
         let deadline = enabled.iter().map(returned).min().unwrap_or(usize::MAX);
+        let found = &state.value;
         let mut next = Vec::new();
         for &at in enabled {
             let operation = &self.completed[at];
@@ -203,7 +299,10 @@ impl<'a> Search<'a> {
                     ..state.clone()
                 };
                 state.order(at);
-                next.push((rank, state));
+                self.hide(operation.command, enabled, &mut state);
+                if !(state.value != *found && self.misses(found, &state)) {
+                    next.push((rank, state));
+                }
             }
         }
         let begun = self
@@ -231,7 +330,10 @@ impl<'a> Search<'a> {
                     ..state.clone()
                 };
                 state.used.insert(place, at);
-                next.push((rank, state));
+                self.hide(operation.command, enabled, &mut state);
+                if !self.misses(found, &state) {
+                    next.push((rank, state));
+                }
             }
         }
         next
@@ -292,16 +394,20 @@ impl<'a> Search<'a> {
         let Some(value) = value else {
             return Value::Seen(None);
         };
-        // The first that is not less: if any begins with the value, then this one does.
-        match self.seen.range(value.clone()..).next() {
+        match first_that_begins_with(&self.seen, &value) {
             // A slice of what was seen, so that the states share the memory.
-            Some(seen) if seen.starts_with(&value) => Value::Seen(Some(seen.slice(..value.len()))),
-            _ => Value::Unseen,
+            Some(seen) => Value::Seen(Some(seen.slice(..value.len()))),
+            None => Value::Unseen,
         }
     }
 }
 
 impl State {
+    /// Whether a completed operation is in it.
+    fn has(&self, at: usize) -> bool {
+        at < self.first || self.ahead.binary_search(&at).is_ok()
+    }
+
     /// Adds a completed operation.
     fn order(&mut self, at: usize) {
         if let Err(place) = self.ahead.binary_search(&at) {
