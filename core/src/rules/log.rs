@@ -2,8 +2,10 @@
 //! of its beginning (section 7).
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use bytes::Bytes;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::{Members, SessionRequest, Term};
@@ -68,6 +70,30 @@ impl Payload {
             Payload::Members(members) => members.size(),
         }
     }
+}
+
+/// Reads entries that somebody sent, however many he claims to send: nothing is reserved for those that are not there. (What serde makes
+/// for a `Vec` reserves up to 1 MiB.)
+pub(super) fn read_entries<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Entry>, D::Error> {
+    struct Entries;
+
+    impl<'de> Visitor<'de> for Entries {
+        type Value = Vec<Entry>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("entries")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Vec<Entry>, A::Error> {
+            let mut entries = Vec::new();
+            while let Some(entry) = all.next_element()? {
+                entries.push(entry);
+            }
+            Ok(entries)
+        }
+    }
+
+    from.deserialize_seq(Entries)
 }
 
 /// The entries of one node, without those that a snapshot has replaced.

@@ -58,6 +58,7 @@ pub enum Body {
         /// The entry that precedes the new ones.
         prev: Position,
         /// The new entries, in the order of their indexes.
+        #[serde(deserialize_with = "super::log::read_entries")]
         entries: Vec<Entry>,
         /// The leader's commit index.
         commit: u64,
