@@ -18,14 +18,10 @@ pub(super) struct Operation<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// An order was found, after so many states.
-    Linearizable {
-        states: u64,
-    },
+    Linearizable { states: u64 },
     NoOrder,
     /// The bound was reached. The state that went furthest waited for the operation that was invoked at this moment.
-    Exhausted {
-        furthest: usize,
-    },
+    Exhausted { furthest: usize },
 }
 
 /// The value of the key, as far as it matters.
@@ -243,8 +239,8 @@ impl<'a> Search<'a> {
         Verdict::NoOrder
     }
 
-    /// Orders every read that fits and, where the value does not matter, every put that nobody saw. Says which completed operations may come next: those that were invoked before the first of
-    /// them had to return.
+    /// Orders every read that fits and, where the value does not matter, every put that nobody saw. Says which completed operations may
+    /// come next: those that were invoked before the first of them had to return.
     fn order_harmless(&self, state: &mut State) -> Vec<usize> {
         loop {
             let mut enabled = Vec::new();
@@ -263,13 +259,14 @@ impl<'a> Search<'a> {
                 _ => state.value == Value::Unseen && self.completed[at].invisible,
             };
             match enabled.iter().find(harmless) {
-                Some(&read) => state.order(read),
+                Some(&at) => state.order(at),
                 None => return enabled,
             }
         }
     }
 
-    /// Orders just before this blind write the puts that may come next and that nobody saw.
+    /// Orders just before this blind write the puts that may come next and that nobody saw: wherever else they could be, the value that
+    /// they leave is replaced before anybody looks, and so is the one that they would have replaced.
     fn hide(&self, before: &Command, enabled: &[usize], state: &mut State) {
         if matches!(before, Command::Put { .. } | Command::Delete { .. }) {
             for &at in enabled.iter().filter(|&&at| self.completed[at].invisible) {
@@ -300,7 +297,7 @@ impl<'a> Search<'a> {
                 };
                 state.order(at);
                 self.hide(operation.command, enabled, &mut state);
-                if !(state.value != *found && self.misses(found, &state)) {
+                if state.value == *found || !self.misses(found, &state) {
                     next.push((rank, state));
                 }
             }
