@@ -108,6 +108,11 @@ impl StateMachine for KvStore {
         codec::encode(&reply).into()
     }
 
+    /// It is a map in memory.
+    fn is_instant(&self) -> bool {
+        true
+    }
+
     /// Equal states have equal snapshots: the map is in order.
     fn snapshot(&mut self) -> Bytes {
         codec::encode(&(FORMAT, &*self.state())).into()

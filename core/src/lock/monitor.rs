@@ -143,6 +143,12 @@ impl Outside {
         Outside::new("caller", false)
     }
 
+    /// Another permission of the same thread, from one that is at hand: no lock is held by it, or it could not be lent. For who is called with
+    /// a permission that is only lent and must enter a monitor of another node.
+    pub(crate) fn again(&self) -> Outside {
+        Outside::new(self.thread, false)
+    }
+
     fn new(thread: &'static str, lasting: bool) -> Outside {
         // Tells threads of one name apart on the board; nothing else depends on it.
         static NEXT: AtomicU64 = AtomicU64::new(0);

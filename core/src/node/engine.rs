@@ -279,7 +279,7 @@ impl Engine {
     }
 
     /// Does, without the lock, what a section gave to do: tells the log, sends, answers callers, writes; and brings the disk back, which
-    /// may give more to do.
+    /// may give more to do. Applies what takes no time, or what the apply thread has taken.
     fn carry_out(&self, outside: &mut Outside, mut work: Work) {
         let guard = StopOnPanic::of(self, outside);
         loop {
@@ -295,15 +295,31 @@ impl Engine {
             for told in work.told {
                 told.tell(outside);
             }
-            let Some((mut storage, write)) = work.write else {
-                break;
+            let job = work.job;
+            work = match (work.write, job) {
+                (None, None) => break,
+                (Some((mut storage, write)), job) => {
+                    let result = storage.write(outside, &write.batch);
+                    let work = self.monitor.enter(outside, "finish a write", |section| {
+                        let now = section.now();
+                        section.finish_write(now, storage, write.id, result);
+                        section.take_work()
+                    });
+                    match job {
+                        // The state is out, so that section has given no other.
+                        Some(_) => Work { job, ..work },
+                        None => work,
+                    }
+                }
+                (None, Some((mut applier, job))) => {
+                    let done = applier.run(outside, job);
+                    self.monitor.enter(outside, "finish applying", |section| {
+                        let now = section.now();
+                        section.finish_job(now, applier, done);
+                        section.take_work()
+                    })
+                }
             };
-            let result = storage.write(outside, &write.batch);
-            work = self.monitor.enter(outside, "finish a write", |section| {
-                let now = section.now();
-                section.finish_write(now, storage, write.id, result);
-                section.take_work()
-            });
         }
         std::mem::forget(guard);
     }

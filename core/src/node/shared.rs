@@ -22,9 +22,11 @@ pub struct Shared {
     /// proposes or receives them does not wait for the disk.
     storage: Option<Box<dyn Storage>>,
     /// Whether a write takes no time: then it is made by whoever has something to write.
-    instant: bool,
+    instant_disk: bool,
     /// The replicated state, while nobody applies. Whoever takes it applies, until it is brought back.
     applier: Option<Applier>,
+    /// Whether applying takes no time: then it is done by whoever learns that something is committed.
+    instant_state: bool,
     callers: Callers,
     /// Set once, when the node stops; from then on nothing is decided, written or sent.
     stopped: Option<Stopped>,
@@ -39,7 +41,7 @@ pub struct Shared {
     random: fastrand::Rng,
 }
 
-/// What a section gives a thread to do without the lock, in this order: send, tell, write.
+/// What a section gives a thread to do without the lock, in this order: send, tell, write, apply.
 #[must_use = "what a section decided has to be carried out"]
 #[derive(Default)]
 pub struct Work {
@@ -49,6 +51,8 @@ pub struct Work {
     pub told: Vec<Told>,
     /// What must be written, and the disk to write it to; afterwards the disk goes back through [`Shared::finish_write`].
     pub write: Option<(Box<dyn Storage>, Write)>,
+    /// What must be applied, and the state to apply it to; afterwards that goes back through [`Shared::finish_job`].
+    pub job: Option<(Applier, Job)>,
     /// Who leads, if that changed: for the log. The number, from 1, puts changes in order that two threads tell at once.
     pub news: Option<(u64, Leadership)>,
     /// The members, if they changed: for the transport.
@@ -120,8 +124,9 @@ impl Shared {
         let told = leadership(&raft);
         Shared {
             raft,
-            instant: storage.is_instant(),
+            instant_disk: storage.is_instant(),
             storage: Some(storage),
+            instant_state: machine.is_instant(),
             applier: Some(Applier::new(machine)),
             callers: Callers::default(),
             stopped: None,
@@ -256,7 +261,6 @@ impl Shared {
     pub fn want_snapshot(&mut self, who: Tell<SnapshotTaken>) -> Result<(), Stopped> {
         self.check_running()?;
         self.callers.wants_snapshot(who);
-        self.settle_snapshots();
         Ok(())
     }
 
@@ -276,8 +280,11 @@ impl Shared {
     /// urgent (term and vote), or takes no time. If the disk is out, whoever has it will find what there is when it is brought back.
     pub fn take_work(&mut self) -> Work {
         let mut work = self.take_messages();
-        if self.instant || !self.raft.is_hard_state_durable() {
+        if self.instant_disk || !self.raft.is_hard_state_durable() {
             work.write = self.take_write();
+        }
+        if self.instant_state && !self.needs_apply_thread() {
+            work.job = self.take_entries();
         }
         work
     }
@@ -317,6 +324,7 @@ impl Shared {
             messages: self.raft.take_messages(),
             told,
             write: None,
+            job: None,
             news,
             members: self.take_members(),
         }
@@ -328,8 +336,9 @@ impl Shared {
             self.callers.answered(answer, applied);
         }
         let leads = matches!(self.raft.role(), Role::Leader(_));
-        let give_up = self.now + self.raft.settings().election_timeout_max * 3;
+        let give_up = self.now + self.raft.settings().patience();
         self.callers.look_after(leads, give_up);
+        self.settle_snapshots();
     }
 
     fn take_members(&mut self) -> Option<Members> {
@@ -369,21 +378,28 @@ impl Shared {
 
     /// Whether the apply thread has something to do.
     pub fn has_job(&self) -> bool {
-        self.stopped.is_none()
-            && self.applier.is_some()
-            && (self.raft.commit() > self.raft.applied()
-                || self.callers.want_a_snapshot()
-                || self.raft.wants_snapshot())
+        let has = match self.instant_state {
+            true => self.needs_apply_thread(),
+            false => self.needs_apply_thread() || self.has_entries(),
+        };
+        has && self.stopped.is_none() && self.applier.is_some()
+    }
+
+    /// Whether there is something to do that takes time, whatever the state machine.
+    fn needs_apply_thread(&self) -> bool {
+        self.raft.applied() < self.raft.log().before().index
+            || self.callers.want_a_snapshot()
+            || self.raft.wants_snapshot()
+    }
+
+    fn has_entries(&self) -> bool {
+        self.raft.commit() > self.raft.applied()
     }
 
     /// What the apply thread is to do, and the state to do it to; afterwards that goes back through [`Shared::finish_job`].
     pub fn take_job(&mut self) -> Option<(Applier, Job)> {
-        if !self.has_job() {
-            return None;
-        }
-        let (applied, commit) = (self.raft.applied(), self.raft.commit());
-        let log = self.raft.log();
-        let job = if applied < log.before().index {
+        let applied = self.raft.applied();
+        let job = if applied < self.raft.log().before().index {
             // What is no longer in the log is in the snapshot.
             Job::Restore(self.raft.snapshot()?.clone())
         } else if self.callers.want_a_snapshot() || self.raft.wants_snapshot() {
@@ -394,12 +410,21 @@ impl Shared {
                 members,
             }
         } else {
-            let first = applied + 1;
-            let mut entries = log.copy(first, APPLY_AT_ONCE);
-            let committed = usize::try_from(commit - applied).unwrap_or(usize::MAX);
-            entries.truncate(committed);
-            Job::Apply { first, entries }
+            return self.take_entries();
         };
+        self.applier.take().map(|applier| (applier, job))
+    }
+
+    fn take_entries(&mut self) -> Option<(Applier, Job)> {
+        if self.stopped.is_some() || self.applier.is_none() || !self.has_entries() {
+            return None;
+        }
+        let (applied, commit) = (self.raft.applied(), self.raft.commit());
+        let first = applied + 1;
+        let mut entries = self.raft.log().copy(first, APPLY_AT_ONCE);
+        let committed = usize::try_from(commit - applied).unwrap_or(usize::MAX);
+        entries.truncate(committed);
+        let job = Job::Apply { first, entries };
         self.applier.take().map(|applier| (applier, job))
     }
 
@@ -492,8 +517,12 @@ impl Guarded for Shared {
             if pending && !self.raft.is_hard_state_durable() {
                 return Err("term or vote are to be written, and nobody took the disk".into());
             }
-            if pending && self.instant && !self.raft.is_durable() {
+            if pending && self.instant_disk && !self.raft.is_durable() {
                 return Err("something is to be written, and nobody took the disk".into());
+            }
+            let idle = self.stopped.is_none() && self.applier.is_some();
+            if idle && self.instant_state && self.has_entries() && !self.needs_apply_thread() {
+                return Err("something is to be applied, and nobody took the state".into());
             }
         }
         Ok(())

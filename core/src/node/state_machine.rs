@@ -20,6 +20,12 @@ pub trait StateMachine: Send {
     /// same states and replies on every node; so no clock (take `at.time`), no random numbers, no order of a hash map.
     fn apply(&mut self, at: Applied, command: &[u8]) -> Bytes;
 
+    /// Whether applying takes no time, as on a map in memory: then whoever learns that a command is committed applies it at once, and nobody
+    /// waits for a thread to wake. Otherwise a thread of its own does. Snapshots are always made and read by that thread.
+    fn is_instant(&self) -> bool {
+        false
+    }
+
     /// The whole state, as bytes that [`restore`](StateMachine::restore) understands, on this node and on others.
     fn snapshot(&mut self) -> Bytes;
 
@@ -78,6 +84,10 @@ impl StateMachine for () {
         Bytes::new()
     }
 
+    fn is_instant(&self) -> bool {
+        true
+    }
+
     fn snapshot(&mut self) -> Bytes {
         Bytes::new()
     }
@@ -90,6 +100,10 @@ impl StateMachine for () {
 impl StateMachine for Box<dyn StateMachine> {
     fn apply(&mut self, at: Applied, command: &[u8]) -> Bytes {
         (**self).apply(at, command)
+    }
+
+    fn is_instant(&self) -> bool {
+        (**self).is_instant()
     }
 
     fn snapshot(&mut self) -> Bytes {

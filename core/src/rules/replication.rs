@@ -1,11 +1,15 @@
 //! Log replication (5.3, 5.4.2): AppendEntries, its answers, what is committed, and the heartbeat.
 
 use std::collections::VecDeque;
+use std::ops::Bound;
 
 use thiserror::Error;
 
 use super::raft::{GaveUp, Leading};
-use super::{Appended, At, Beat, Body, Conflict, Entry, NodeId, Payload, Position, Raft, Role};
+use super::{
+    Appended, At, Beat, Body, Conflict, Entry, MAX_MEMBERS, NodeId, Payload, Position, Raft, Role,
+    majority,
+};
 use crate::Time;
 
 /// What a leader knows of another server (figure 2: nextIndex and matchIndex), and how it sends to it.
@@ -140,11 +144,13 @@ impl Raft {
     }
 
     fn for_each_follower(&mut self, act: impl Fn(&mut Raft, NodeId)) {
-        let ids: Vec<NodeId> = match &self.role {
-            Role::Leader(leading) => leading.followers.keys().copied().collect(),
-            _ => return,
-        };
-        ids.into_iter().for_each(|id| act(self, id));
+        let mut after = Bound::Unbounded;
+        while let Some(leading) = self.role.leading()
+            && let Some((&id, _)) = leading.followers.range((after, Bound::Unbounded)).next()
+        {
+            act(self, id);
+            after = Bound::Excluded(id);
+        }
     }
 
     /// When the next heartbeats are due; nothing unless this node leads.
@@ -504,13 +510,20 @@ impl Raft {
     ) -> Option<T> {
         let me = self.id();
         let members = self.members();
-        let of = |id| match id == me {
-            true => Some(own),
-            false => leading.followers.get(&id).map(&value),
-        };
-        let mut values: Vec<T> = members.voters().filter_map(of).collect();
+        // Called for every answer, so it takes nothing from the heap.
+        let mut values = [own; MAX_MEMBERS];
+        let mut many = 0;
+        for id in members.voters() {
+            let value = match id == me {
+                true => own,
+                false => value(leading.followers.get(&id)?),
+            };
+            *values.get_mut(many)? = value;
+            many += 1;
+        }
+        let values = &mut values[..many];
         values.sort_unstable_by(|a, b| b.cmp(a));
-        values.get(members.majority() - 1).copied()
+        values.get(majority(many) - 1).copied()
     }
 
     /// "A leader in Raft steps down if an election timeout elapses without a successful round of heartbeats to a majority of its

@@ -4,8 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 use crate::lock::Monitor;
-use crate::rules::Log;
-use crate::{Config, MemoryStorage, Outside};
+use crate::{Config, MemoryStorage, Outside, Stored};
 
 /// A state that stays broken is found once. Whoever comes after that comes to hear of it, and must not panic in turn.
 #[test]
@@ -15,8 +14,9 @@ fn a_broken_state_is_found_once() {
         now: Time::ZERO,
         random: 0,
     };
-    let raft = Raft::new(at, settings, HardState::default(), Log::new());
-    let monitor = Monitor::new(Shared::new(raft, Box::new(MemoryStorage::new()), 0));
+    let raft = Raft::new(at, settings, Stored::default());
+    let storage = Box::new(MemoryStorage::new());
+    let monitor = Monitor::new(Shared::new(raft, storage, Box::new(()), 0));
     let mut outside = Outside::claim("test");
     let broken = catch_unwind(AssertUnwindSafe(|| {
         let mut outside = Outside::claim("vandal");

@@ -31,7 +31,7 @@ const VERSION: u8 = 2;
 const TERM_AND_VOTE: u8 = 1;
 
 /// The most that a record may claim, in bytes, so that a wrong length is an error and not the end of the process.
-const MOST: usize = 1 << 30;
+pub(super) const MOST: usize = 1 << 30;
 
 /// Term and vote, and what must be in the other tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

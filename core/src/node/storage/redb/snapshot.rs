@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use redb::{ReadableTable, Table};
 
-use super::records::Problem;
+use super::records::{MOST, Problem};
 use crate::codec;
 use crate::rules::{Snapshot, SnapshotHead};
 
@@ -44,7 +44,7 @@ pub(super) fn get(
     if key.value() != HEAD {
         return Err(Problem::damaged("the head of the snapshot is missing"));
     }
-    let head: SnapshotHead = codec::decode(value.value())
+    let head: SnapshotHead = codec::decode_within::<_, MOST>(value.value())
         .map_err(|why| Problem::damaged(format!("the head of the snapshot: {why}")))?;
     let mut data = Vec::new();
     for (number, record) in (HEAD + 1..).zip(records) {
@@ -56,7 +56,7 @@ pub(super) fn get(
         }
         if number == HEAD + 1 {
             // At once, and no more than is there if the length is wrong.
-            data.reserve_exact(usize::try_from(head.length.min(MOST)).unwrap_or(0));
+            data.reserve_exact(usize::try_from(head.length.min(MOST as u64)).unwrap_or(0));
         }
         data.extend_from_slice(piece.value());
     }
@@ -74,6 +74,3 @@ pub(super) fn get(
         data: Bytes::from(data),
     }))
 }
-
-/// The most that is reserved on a record's word, in bytes.
-const MOST: u64 = 1 << 30;
