@@ -18,10 +18,14 @@ pub(super) struct Operation<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// An order was found, after so many states.
-    Linearizable { states: u64 },
+    Linearizable {
+        states: u64,
+    },
     NoOrder,
     /// The bound was reached. The state that went furthest waited for the operation that was invoked at this moment.
-    Exhausted { furthest: usize },
+    Exhausted {
+        furthest: usize,
+    },
 }
 
 /// The value of the key, as far as it matters.
