@@ -458,6 +458,9 @@ impl<S: Guarded> Section<'_, S> {
     }
 
     fn oversleeps(&self, who: S::Audience) -> bool {
+        if self.guard.asleep.iter().all(|sleeper| sleeper.who != who) {
+            return false;
+        }
         let alarm = self.guard.state.alarm(who).unwrap_or(Time::NEVER);
         let late = |sleeper: &Sleeper<_>| sleeper.who == who && sleeper.until > alarm;
         self.guard.asleep.iter().any(late)

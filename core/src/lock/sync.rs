@@ -18,7 +18,6 @@ pub const CHECKED: bool = cfg!(any(debug_assertions, biglock_loom));
 
 #[cfg(not(biglock_loom))]
 mod imp {
-    use std::collections::BTreeMap;
     use std::io;
     use std::thread;
     use std::time::Duration;
@@ -90,28 +89,34 @@ mod imp {
     }
 
     /// What each thread is doing, for [`crate::Node::threads`]. It has a lock of its own, so that it can be read when the big one
-    /// is stuck; it is held for a store and never while another is taken; and no logic ever reads it.
-    pub(crate) struct Board(Mutex<BTreeMap<(&'static str, u64), Activity>>);
+    /// is stuck; it is held for a store and never while another is taken; and no logic ever reads it. There are few threads, so a
+    /// search from the front is the quickest: every section writes here.
+    pub(crate) struct Board(Mutex<Vec<(u64, ThreadActivity)>>);
 
     impl Board {
         pub(crate) fn new() -> Board {
-            Board(Mutex::new(BTreeMap::new()))
+            Board(Mutex::new(Vec::new()))
         }
 
         pub(crate) fn set(&self, thread: &'static str, token: u64, activity: Activity) {
-            self.0.lock().insert((thread, token), activity);
+            let mut board = self.0.lock();
+            match board.iter_mut().find(|(of, _)| *of == token) {
+                Some((_, known)) => known.activity = activity,
+                None => board.push((token, ThreadActivity { thread, activity })),
+            }
         }
 
-        pub(crate) fn clear(&self, thread: &'static str, token: u64) {
-            self.0.lock().remove(&(thread, token));
+        pub(crate) fn clear(&self, _: &'static str, token: u64) {
+            let mut board = self.0.lock();
+            if let Some(at) = board.iter().position(|(of, _)| *of == token) {
+                board.swap_remove(at);
+            }
         }
 
         pub(crate) fn read(&self) -> Vec<ThreadActivity> {
-            let board = self.0.lock();
-            board
-                .iter()
-                .map(|(&(thread, _), &activity)| ThreadActivity { thread, activity })
-                .collect()
+            let mut board = self.0.lock().clone();
+            board.sort_by_key(|(token, known)| (known.thread, *token));
+            board.into_iter().map(|(_, known)| known).collect()
         }
     }
 }
