@@ -113,7 +113,7 @@ impl Status {
             leader: raft.leader(),
             no_leader: NoLeader::of(raft, now),
             voted_for: raft.hard_state().voted_for,
-            durable: raft.is_durable(),
+            durable: raft.is_hard_state_durable(),
             last: raft.log().last(),
             commit: raft.commit(),
             applied: raft.applied(),
