@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use biglock::rules::{
-    Answer, At, Ballot, Body, Entry, Log, Position, Raft, RoleKind, Settings, Write,
+    Answer, Appended, At, Ballot, Beat, Body, Entry, Log, Members, Payload, Position, Raft,
+    ReadAnswer, ReadId, RoleKind, Settings, Write,
 };
-use biglock::{HardState, Message, NodeId, Term, Time};
+use biglock::{HardState, Message, NodeId, Stored, Term, Time};
+use bytes::Bytes;
 
 /// The timeouts of every test: elections after 100 to 200 ms, heartbeats every 20 ms.
 pub const MIN: Duration = Duration::from_millis(100);
@@ -22,7 +24,7 @@ pub const HEARTBEAT: Duration = Duration::from_millis(20);
 pub struct Server {
     pub raft: Raft,
     /// What a crash leaves.
-    pub disk: HardState,
+    pub disk: Stored,
     /// The write that is under way.
     pub writing: Option<Write>,
     /// The campaign that is under way.
@@ -31,14 +33,14 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(settings: Settings, now: Time, disk: HardState, log: Log) -> Server {
+    pub fn new(settings: Settings, now: Time, disk: Stored) -> Server {
         let mut random = fastrand::Rng::with_seed(settings.id.0);
         let at = At {
             now,
             random: random.u64(..),
         };
         Server {
-            raft: Raft::new(at, settings, disk, log),
+            raft: Raft::new(at, settings, disk.clone()),
             disk,
             writing: None,
             ballot: None,
@@ -92,7 +94,7 @@ impl Server {
     /// The disk has written.
     pub fn finish_write(&mut self) {
         if let Some(write) = self.writing.take() {
-            self.disk = write.hard_state;
+            self.disk.apply(&write.batch);
             self.raft.written(write.id);
         }
     }
@@ -103,6 +105,11 @@ impl Server {
             self.begin_write();
             self.finish_write();
         }
+    }
+
+    /// A state machine that needs no time.
+    pub fn apply(&mut self) {
+        self.raft.set_applied(self.raft.commit());
     }
 }
 
@@ -141,12 +148,7 @@ impl Cluster {
         let start = |id| {
             let mut settings = settings(id, n);
             change(&mut settings);
-            let log = log(&terms(id));
-            let disk = HardState {
-                term: log.last().term,
-                voted_for: None,
-            };
-            (id, Server::new(settings, Time::ZERO, disk, log))
+            (id, Server::new(settings, Time::ZERO, stored(&terms(id))))
         };
         Cluster::from_parts(Time::ZERO, Vec::new(), (1..=n).map(start).collect())
     }
@@ -168,7 +170,27 @@ impl Cluster {
     }
 
     pub fn disk(&self, id: u64) -> HardState {
-        self.servers[&id].disk
+        self.servers[&id].disk.hard_state
+    }
+
+    /// All that the disk holds.
+    pub fn stored(&self, id: u64) -> &Stored {
+        &self.servers[&id].disk
+    }
+
+    /// The terms of the entries in this server's log, without those that a snapshot has replaced.
+    pub fn log(&self, id: u64) -> Vec<u64> {
+        let entries = self.raft(id).log().iter();
+        entries.map(|(_, entry)| entry.term.0).collect()
+    }
+
+    pub fn commit(&self, id: u64) -> u64 {
+        self.raft(id).commit()
+    }
+
+    /// The end of this server's log.
+    pub fn end(&self, id: u64) -> u64 {
+        self.raft(id).log().last().index
     }
 
     pub fn term(&self, id: u64) -> u64 {
@@ -233,8 +255,7 @@ impl Cluster {
     /// This server crashes and starts again with what its disk has. What it sent is still on the wire.
     pub fn restart(&mut self, id: u64) {
         let old = &self.servers[&id];
-        let (settings, log) = (old.raft.settings().clone(), old.raft.log().clone());
-        let new = Server::new(settings, self.now, old.disk, log);
+        let new = Server::new(old.raft.settings().clone(), self.now, old.disk.clone());
         self.servers.insert(id, new);
     }
 
@@ -275,6 +296,40 @@ impl Cluster {
                 self.step(message.to.0, |server, now| server.receive(now, message));
             }
         }
+    }
+
+    /// One section of this server's, by hand.
+    pub fn with_raft<R>(&mut self, id: u64, section: impl FnOnce(&mut Raft, At) -> R) -> R {
+        let mut result = None;
+        self.step(id, |server, now| {
+            let at = server.at(now);
+            result = Some(section(&mut server.raft, at));
+        });
+        result.expect("it ran")
+    }
+
+    /// This leader gets a command from a client.
+    pub fn propose(&mut self, id: u64, bytes: &[u8]) -> Position {
+        let payload = command(bytes);
+        self.with_raft(id, |raft, at| raft.propose(at, payload))
+            .expect("it leads")
+    }
+
+    /// Somebody reads here.
+    pub fn read(&mut self, id: u64) -> ReadId {
+        self.with_raft(id, |raft, at| raft.read(at))
+            .expect("there is room")
+    }
+
+    /// The reads of this server's callers that were answered since the last call.
+    pub fn served(&mut self, id: u64) -> Vec<ReadAnswer> {
+        self.with_raft(id, |raft, _| raft.take_reads())
+    }
+
+    /// What is on the wire between these two.
+    pub fn between(&self, from: u64, to: u64) -> Vec<Message> {
+        let fits = |m: &&Message| (m.from.0, m.to.0) == (from, to);
+        self.wire.iter().filter(fits).cloned().collect()
     }
 
     /// Makes this server the leader, with the help of everyone.
@@ -325,11 +380,11 @@ impl Cluster {
     /// One section of one server, and what its threads do then: write, send, and count the votes if they are decided.
     fn step(&mut self, id: u64, section: impl FnOnce(&mut Server, Time)) {
         let server = self.servers.get_mut(&id).expect("the server exists");
-        let before = server.raft.hard_state();
+        let before = server.raft.before();
         section(server, self.now);
         // A pre-vote may be won, and then the election; no more can be decided in one step.
         for _ in 0..3 {
-            let told = server.raft.check_transition(before);
+            let told = server.raft.check_transition(&before);
             told.and(server.raft.check_invariants())
                 .expect("the invariants hold");
             if self.stuck == Some(id) {
@@ -338,6 +393,7 @@ impl Cluster {
                 server.finish_write();
                 server.sync();
             }
+            server.apply();
             let messages = server.raft.take_messages();
             self.said.extend(messages.iter().cloned());
             self.wire.extend(messages);
@@ -359,12 +415,17 @@ impl Server {
             }
             _ => self.raft.election_deadline().unwrap_or(Time::NEVER),
         };
-        election.min(self.raft.heartbeat_due().unwrap_or(Time::NEVER))
+        let own = [self.raft.heartbeat_due(), self.raft.retry_due()];
+        own.into_iter().flatten().fold(election, Time::min)
     }
 
     fn timer_fires(&mut self, now: Time) {
         if self.raft.heartbeat_due().is_some_and(|due| due <= now) {
             return self.heartbeat(now);
+        }
+        if self.raft.retry_due().is_some_and(|due| due <= now) {
+            let at = self.at(now);
+            return self.raft.retry(at);
         }
         self.count_votes(now);
         if self.ballot.is_none() && self.raft.election_deadline().is_some_and(|by| by <= now) {
@@ -374,24 +435,41 @@ impl Server {
 }
 
 pub fn settings(id: u64, n: u64) -> Settings {
-    Settings {
-        id: NodeId(id),
-        members: (1..=n).map(NodeId).collect(),
-        election_timeout_min: MIN,
-        election_timeout_max: MAX,
-        heartbeat: HEARTBEAT,
-        pre_vote: false,
-        check_quorum: false,
-    }
+    let mut settings = Settings::new(NodeId(id), Members::voting((1..=n).map(NodeId)));
+    settings.election_timeout_min = MIN;
+    settings.election_timeout_max = MAX;
+    settings.heartbeat = HEARTBEAT;
+    settings.pre_vote = false;
+    settings.check_quorum = false;
+    settings
+}
+
+/// Entries that have these terms.
+pub fn entries(terms: &[u64]) -> Vec<Entry> {
+    let entry = |&term: &u64| Entry {
+        term: Term(term),
+        time: Time::ZERO,
+        payload: command(b""),
+    };
+    terms.iter().map(entry).collect()
+}
+
+pub fn command(bytes: &[u8]) -> Payload {
+    Payload::Command(Bytes::copy_from_slice(bytes))
 }
 
 /// A log whose entries have these terms.
 pub fn log(terms: &[u64]) -> Log {
-    let entry = |&term: &u64| Entry {
-        term: Term(term),
-        command: Vec::new(),
+    entries(terms).into_iter().collect()
+}
+
+/// A disk with such a log, and the latest of its terms.
+pub fn stored(terms: &[u64]) -> Stored {
+    let disk = HardState {
+        term: log(terms).last().term,
+        voted_for: None,
     };
-    terms.iter().map(entry).collect()
+    Stored::new(disk).with_entries(entries(terms))
 }
 
 /// The end of such a log.
@@ -410,17 +488,45 @@ pub fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
 
 /// RequestVote of a candidate whose log is empty.
 pub fn request_vote() -> Body {
+    request_vote_with(Position::default())
+}
+
+/// RequestVote of a candidate whose log ends there.
+pub fn request_vote_with(last: Position) -> Body {
     Body::RequestVote {
-        last: Position::default(),
+        last,
+        handed_over: false,
     }
 }
 
 /// AppendEntries of a leader whose log is empty.
 pub fn heartbeat() -> Body {
+    append(&[], &[], 0)
+}
+
+/// AppendEntries: after a log of the terms `prev` come entries of the terms `new`.
+pub fn append(prev: &[u64], new: &[u64], commit: u64) -> Body {
     Body::AppendEntries {
-        prev: Position::default(),
-        commit: 0,
+        prev: last(prev),
+        entries: entries(new),
+        commit,
+        beat: Beat::default(),
     }
+}
+
+pub fn appended(answer: Appended) -> Body {
+    let beat = Beat::default();
+    Body::AppendReply { beat, answer }
+}
+
+/// The answer of a follower whose log equals the leader's up to there.
+pub fn matched(index: u64) -> Body {
+    appended(Appended::Matched(index))
+}
+
+/// The answer to a leader whose term has passed.
+pub fn stale() -> Body {
+    appended(Appended::Stale)
 }
 
 pub fn pre_vote(attempt: u64) -> Body {

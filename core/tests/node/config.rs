@@ -17,6 +17,7 @@ fn refused(config: Config) -> ConfigError {
             config,
             MemoryStorage::new(),
             LocalNetwork::new().transport(1),
+            (),
         )
         .err()
     };
@@ -120,6 +121,7 @@ fn the_start_says_that_it_is_the_configuration() {
         Config::new(1, []),
         MemoryStorage::new(),
         LocalNetwork::new().transport(1),
+        (),
     );
     let error = start.err().unwrap().to_string();
     assert!(
@@ -139,6 +141,7 @@ fn endless_timeouts_do_not_overflow() {
         config,
         MemoryStorage::new(),
         LocalNetwork::new().transport(1),
+        (),
     )
     .unwrap();
     assert_eq!(node.status().leader, None);

@@ -43,7 +43,14 @@ fn until(node: &Arc<Node>, expected: Leadership) {
 #[test]
 fn three_nodes_elect_and_elect_again() {
     let network = LocalNetwork::new();
-    let start = |id| Node::start(config(id, 3), MemoryStorage::new(), network.transport(id));
+    let start = |id| {
+        Node::start(
+            config(id, 3),
+            MemoryStorage::new(),
+            network.transport(id),
+            (),
+        )
+    };
     let nodes: Vec<_> = (1..=3).map(|id| Arc::new(start(id).unwrap())).collect();
 
     tick(&nodes[0], 300);
@@ -220,8 +227,15 @@ fn a_candidate_asks_again_and_starts_again() {
 #[test]
 fn a_node_that_was_replaced_does_not_deafen_its_successor() {
     let network = LocalNetwork::new();
-    let start =
-        |id| Node::start(config(id, 2), MemoryStorage::new(), network.transport(id)).unwrap();
+    let start = |id| {
+        Node::start(
+            config(id, 2),
+            MemoryStorage::new(),
+            network.transport(id),
+            (),
+        )
+        .unwrap()
+    };
     let (old, other) = (start(1), Arc::new(start(2)));
     let new = Arc::new(start(1));
     ends("shutdown", move || old.shutdown()).unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use biglock::lock::{Monitor, Observer, Step};
 use biglock::node::{Engine, Shared};
-use biglock::rules::{At, Body, Log, Position, Raft};
+use biglock::rules::{At, Beat, Body, Payload, Position, Raft};
 use biglock::{
     Batch, Clock, Config, HardState, Inbox, Leadership, MemoryStorage, Message, Node, NodeId,
     Outside, Storage, StorageError, Stored, Term, Time, Transport, TransportError, WaitError,
@@ -149,6 +149,10 @@ impl Transport for Wire {
         }
     }
 
+    fn max_payload(&self) -> usize {
+        64 << 10
+    }
+
     fn stop(&self, _: &Outside) {
         self.stops.fetch_add(1, Ordering::Relaxed);
     }
@@ -224,8 +228,8 @@ pub fn bench_with(
         now: Time::ZERO,
         random,
     };
-    let raft = Raft::new(at, settings, HardState::default(), Log::new());
-    let shared = Shared::new(raft, Box::new(storage), 7);
+    let raft = Raft::new(at, settings, Stored::default());
+    let shared = Shared::new(raft, Box::new(storage), Box::new(()), 7);
     let (wire, sent) = Wire::new();
     let (notes, events) = channel();
     let monitor = Monitor::with_clock(shared, config.clock).observed_by(Arc::new(Notes(notes)));
@@ -295,7 +299,11 @@ impl Bench {
         let left: Vec<Message> = (0..3).map(|_| self.next_sent()).collect();
         assert_eq!((left[0].to.0, &left[0].body), (3, &request_vote()));
         for (message, to) in left[1..].iter().zip([2, 3]) {
-            assert_eq!((message.to.0, &message.body), (to, &heartbeat()));
+            let Body::AppendEntries { entries, .. } = &message.body else {
+                panic!("{message} is no heartbeat");
+            };
+            let begins = entries[0].payload == Payload::Noop;
+            assert_eq!((message.to.0, entries.len(), begins), (to, 1, true));
         }
     }
 
@@ -319,13 +327,16 @@ pub fn deliver(inbox: &Inbox, from: u64, term: u64, body: Body) {
 pub fn request_vote() -> Body {
     Body::RequestVote {
         last: Position::default(),
+        handed_over: false,
     }
 }
 
 pub fn heartbeat() -> Body {
     Body::AppendEntries {
         prev: Position::default(),
+        entries: Vec::new(),
         commit: 0,
+        beat: Beat::default(),
     }
 }
 

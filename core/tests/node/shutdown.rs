@@ -233,6 +233,10 @@ impl Transport for Armed {
         self.inner.send(outside, messages);
     }
 
+    fn max_payload(&self) -> usize {
+        self.inner.max_payload()
+    }
+
     fn stop(&self, outside: &Outside) {
         self.inner.stop(outside);
     }
@@ -252,8 +256,9 @@ fn from_the_nodes_own_threads() {
             node,
             told,
         };
-        let node = Node::start(config(1, 2), MemoryStorage::new(), armed).unwrap();
-        let other = Node::start(config(2, 2), MemoryStorage::new(), network.transport(2)).unwrap();
+        let node = Node::start(config(1, 2), MemoryStorage::new(), armed, ()).unwrap();
+        let other =
+            Node::start(config(2, 2), MemoryStorage::new(), network.transport(2), ()).unwrap();
         if receiver {
             *slot.lock().unwrap() = Some(node);
             tick(&other, 300);
@@ -284,7 +289,7 @@ fn a_start_that_fails_leaves_nothing_behind() {
         }
     }
     let network = LocalNetwork::new();
-    let failed = Node::start(config(1, 1), Unreadable, network.transport(1))
+    let failed = Node::start(config(1, 1), Unreadable, network.transport(1), ())
         .err()
         .unwrap();
     assert_eq!(failed.to_string(), "storage: no such disk");
@@ -297,6 +302,9 @@ fn a_start_that_fails_leaves_nothing_behind() {
             Err(TransportError::new("the port is taken", None))
         }
         fn send(&self, _: &Outside, _: &[Message]) {}
+        fn max_payload(&self) -> usize {
+            64 << 10
+        }
         fn stop(&self, _: &Outside) {}
     }
     let alive = Arc::new(());
@@ -304,7 +312,7 @@ fn a_start_that_fails_leaves_nothing_behind() {
         _alive: alive.clone(),
     };
     let failed = ends("start", || {
-        Node::start(config(1, 1), MemoryStorage::new(), transport).err()
+        Node::start(config(1, 1), MemoryStorage::new(), transport, ()).err()
     });
     assert!(
         matches!(failed, Some(StartError::Transport(ref e)) if e.to_string() == "transport: the port is taken")

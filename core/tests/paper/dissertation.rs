@@ -4,7 +4,8 @@ use biglock::Time;
 use biglock::rules::{Answer, Body, Refusal, Role, RoleKind, majority};
 
 use crate::common::{
-    Cluster, HEARTBEAT, MAX, MIN, granted, grants, heartbeat, last, pre_vote, request_vote,
+    Cluster, HEARTBEAT, MAX, MIN, granted, grants, heartbeat, last, matched, pre_vote,
+    request_vote, request_vote_with, stale,
 };
 
 fn with_pre_vote(n: u64) -> Cluster {
@@ -256,7 +257,7 @@ fn pre_votes_do_not_split() {
 fn a_pre_candidate_whose_term_is_behind_learns_it_from_the_answers() {
     let mut cluster = with_pre_vote(3);
     for id in [2, 3] {
-        cluster.tell(id, 5 - id, 6, Body::AppendReply { matched: None });
+        cluster.tell(id, 5 - id, 6, stale());
     }
     cluster.time_out(1);
     cluster.deliver_all();
@@ -319,7 +320,7 @@ fn only_answers_to_heartbeats_keep_a_leader() {
         cluster.heartbeat(1);
         cluster.wire.clear();
         cluster.tell(1, 2, 1, granted());
-        cluster.tell(1, 2, 0, Body::AppendReply { matched: Some(0) });
+        cluster.tell(1, 2, 0, matched(0));
     }
     assert_eq!(cluster.role(1), RoleKind::Follower);
 }
@@ -336,8 +337,12 @@ fn a_leader_that_stepped_down_lets_others_be_elected() {
         cluster.heartbeat(1);
         cluster.wire.clear();
     }
-    assert!(grants(&cluster.tell(1, 2, 1, pre_vote(1))[0].body));
-    assert!(grants(&cluster.tell(1, 2, 2, request_vote())[0].body));
+    let last = cluster.raft(1).log().last();
+    let asked = Body::PreVote { attempt: 1, last };
+    assert!(grants(&cluster.tell(1, 2, 1, asked)[0].body));
+    assert!(grants(
+        &cluster.tell(1, 2, 2, request_vote_with(last))[0].body
+    ));
 }
 
 /// 4.2.3, as the pre-vote has it: a candidate that the leader's followers still hear a leader over is not helped, so a cluster that works is left in

@@ -1,9 +1,12 @@
 //! Figure 2, rule by rule, as far as elections go.
 
-use biglock::rules::{Answer, Body, Position, Refusal, RoleKind, Verdict};
+use biglock::rules::{Answer, Appended, Body, Conflict, Position, Refusal, RoleKind, Verdict};
 use biglock::{HardState, Term};
 
-use crate::common::{Cluster, HEARTBEAT, MAX, MIN, granted, grants, heartbeat, last, request_vote};
+use crate::common::{
+    Cluster, HEARTBEAT, MAX, MIN, append, appended, granted, grants, heartbeat, last, matched,
+    request_vote, request_vote_with, stale,
+};
 
 /// Persistent state: "updated on stable storage before responding to RPCs".
 #[test]
@@ -100,7 +103,7 @@ fn the_first_boot_is_term_zero_without_a_vote() {
 fn a_new_term_frees_the_vote() {
     let mut cluster = Cluster::of(3);
     assert!(grants(&cluster.tell(1, 2, 1, request_vote())[0].body));
-    cluster.tell(1, 2, 2, Body::AppendReply { matched: None });
+    cluster.tell(1, 2, 2, stale());
     assert_eq!((cluster.term(1), cluster.vote(1)), (2, None));
     assert!(grants(&cluster.tell(1, 3, 2, request_vote())[0].body));
 }
@@ -113,7 +116,7 @@ fn append_entries_of_an_earlier_term_is_refused_and_is_no_sign_of_life() {
     let deadline = cluster.deadline(1);
     cluster.pass(MIN / 2);
     let reply = cluster.tell(1, 3, 4, heartbeat());
-    assert_eq!(reply[0].body, Body::AppendReply { matched: None });
+    assert_eq!(reply[0].body, stale());
     assert_eq!(
         (cluster.deadline(1), cluster.leader(1)),
         (deadline, Some(2))
@@ -125,30 +128,30 @@ fn append_entries_of_an_earlier_term_is_refused_and_is_no_sign_of_life() {
 #[test]
 fn append_entries_that_does_not_match_the_log_is_refused_but_heard() {
     let own = [1, 1, 2];
-    let prevs: [(&[u64], Option<u64>); 6] = [
-        (&[], Some(0)),
-        (&[1, 1], Some(2)),
-        (&[1, 1, 2], Some(3)),
-        (&[1, 1, 1], None),
-        (&[1, 1, 2, 2], None),
-        (&[1, 2], None),
+    let no = |prev, term: Option<u64>, first| {
+        let term = term.map(Term);
+        Appended::Conflict(Conflict { prev, term, first })
+    };
+    let prevs: [(&[u64], Appended); 6] = [
+        (&[], Appended::Matched(0)),
+        (&[1, 1], Appended::Matched(2)),
+        (&[1, 1, 2], Appended::Matched(3)),
+        (&[1, 1, 1], no(3, Some(2), 3)),
+        (&[1, 1, 2, 2], no(4, None, 4)),
+        (&[1, 2], no(2, Some(1), 1)),
     ];
-    for (prev, matched) in prevs {
+    for (prev, answer) in prevs {
         let mut cluster = Cluster::with_logs(3, |_| {}, |_| own.to_vec());
         cluster.pass(MIN / 2);
-        let body = Body::AppendEntries {
-            prev: last(prev),
-            commit: 9,
-        };
-        let reply = cluster.tell(1, 2, 3, body);
-        assert_eq!(
-            reply[0].body,
-            Body::AppendReply { matched },
-            "after {prev:?}"
-        );
+        let reply = cluster.tell(1, 2, 3, append(prev, &[], 9));
+        assert_eq!(reply[0].body, appended(answer), "after {prev:?}");
         assert_eq!(cluster.leader(1), Some(2));
         assert!(cluster.deadline(1) >= cluster.now + MIN);
-        assert_eq!(cluster.raft(1).commit(), matched.unwrap_or(0));
+        let proved = match answer {
+            Appended::Matched(index) => index,
+            _ => 0,
+        };
+        assert_eq!(cluster.raft(1).commit(), proved);
     }
 }
 
@@ -157,8 +160,7 @@ fn append_entries_that_does_not_match_the_log_is_refused_but_heard() {
 fn the_commit_index_follows_the_leaders_as_far_as_the_logs_are_known_to_be_equal() {
     for (commit, prev, expected) in [(1, 2, 1), (2, 2, 2), (9, 2, 2), (9, 3, 3), (0, 3, 0)] {
         let mut cluster = Cluster::with_logs(3, |_| {}, |_| vec![1, 1, 1]);
-        let prev = last(&vec![1; prev]);
-        cluster.tell(1, 2, 2, Body::AppendEntries { prev, commit });
+        cluster.tell(1, 2, 2, append(&vec![1; prev], &[], commit));
         assert_eq!(cluster.raft(1).commit(), expected);
         cluster.tell(1, 2, 2, heartbeat());
         assert_eq!(cluster.raft(1).commit(), expected, "and never goes back");
@@ -169,7 +171,7 @@ fn the_commit_index_follows_the_leaders_as_far_as_the_logs_are_known_to_be_equal
 #[test]
 fn request_vote_of_an_earlier_term_is_refused() {
     let mut cluster = Cluster::of(3);
-    cluster.tell(1, 2, 5, Body::AppendReply { matched: None });
+    cluster.tell(1, 2, 5, stale());
     let reply = cluster.tell(1, 3, 4, request_vote());
     let why = Answer::Refused(Refusal::StaleTerm);
     assert_eq!(
@@ -195,7 +197,7 @@ fn a_response_with_a_later_term_deposes_too() {
     let mut cluster = Cluster::of(3);
     cluster.elect(1);
     let deposed = cluster.now;
-    cluster.tell(1, 2, 7, Body::AppendReply { matched: None });
+    cluster.tell(1, 2, 7, stale());
     assert_eq!(
         (cluster.role(1), cluster.term(1), cluster.vote(1)),
         (RoleKind::Follower, 7, None)
@@ -214,9 +216,7 @@ fn a_response_with_a_later_term_deposes_too() {
 /// convert to candidate." So a later term, a refused vote, a pre-vote and a reply do not reset it.
 #[test]
 fn only_the_current_leader_and_a_granted_vote_reset_the_timeout() {
-    let behind = Body::RequestVote {
-        last: Position::default(),
-    };
+    let behind = request_vote_with(Position::default());
     let others = [
         behind,
         Body::PreVote {
@@ -226,7 +226,7 @@ fn only_the_current_leader_and_a_granted_vote_reset_the_timeout() {
         Body::VoteReply {
             answer: Answer::Granted,
         },
-        Body::AppendReply { matched: Some(0) },
+        matched(0),
     ];
     for body in others {
         let mut cluster = Cluster::with_logs(3, |_| {}, |_| vec![1]);
@@ -354,7 +354,7 @@ fn what_waits_for_a_stuck_disk_does_not_grow() {
         let mut cluster = Cluster::with(3, |settings| settings.pre_vote = pre_vote);
         cluster.stuck = Some(1);
         // Not durable from here on.
-        cluster.tell(1, 2, 1, Body::AppendReply { matched: None });
+        cluster.tell(1, 2, 1, stale());
         let end = cluster.now + MAX * 50;
         cluster.run(HEARTBEAT, end, &[2, 3]);
         assert_eq!(cluster.said, []);

@@ -2,7 +2,7 @@
 
 use biglock::rules::{Answer, Body, Refusal, RoleKind};
 
-use crate::common::{Cluster, grants, last};
+use crate::common::{Cluster, grants, last, request_vote_with, stale};
 
 /// Whether a voter with the log `voter` grants a candidate with the log `candidate`.
 fn votes(voter: &[u64], candidate: &[u64]) -> bool {
@@ -11,9 +11,7 @@ fn votes(voter: &[u64], candidate: &[u64]) -> bool {
         |_| {},
         |id| if id == 1 { voter.to_vec() } else { Vec::new() },
     );
-    let request = Body::RequestVote {
-        last: last(candidate),
-    };
+    let request = request_vote_with(last(candidate));
     grants(&cluster.tell(1, 2, 10, request)[0].body)
 }
 
@@ -25,7 +23,8 @@ fn the_request_includes_the_end_of_the_candidates_log() {
         let mut cluster = Cluster::with_logs(3, |settings| settings.pre_vote = pre_vote, log);
         cluster.time_out(1);
         for message in &cluster.wire {
-            let (Body::PreVote { last: end, .. } | Body::RequestVote { last: end }) = message.body
+            let (Body::PreVote { last: end, .. } | Body::RequestVote { last: end, .. }) =
+                message.body
             else {
                 panic!("{message} is no request");
             };
@@ -39,7 +38,7 @@ fn the_request_includes_the_end_of_the_candidates_log() {
 #[test]
 fn a_voter_with_a_more_up_to_date_log_denies_its_vote() {
     let mut cluster = Cluster::with_logs(3, |_| {}, |_| vec![1, 2]);
-    let replies = cluster.tell(1, 2, 10, Body::RequestVote { last: last(&[1]) });
+    let replies = cluster.tell(1, 2, 10, request_vote_with(last(&[1])));
     let why = Answer::Refused(Refusal::LogBehind);
     assert_eq!(replies[0].body, Body::VoteReply { answer: why });
     assert_eq!(
@@ -48,15 +47,7 @@ fn a_voter_with_a_more_up_to_date_log_denies_its_vote() {
         "the vote is still free"
     );
     assert!(grants(
-        &cluster.tell(
-            1,
-            3,
-            10,
-            Body::RequestVote {
-                last: last(&[1, 2])
-            }
-        )[0]
-        .body
+        &cluster.tell(1, 3, 10, request_vote_with(last(&[1, 2])))[0].body
     ));
 }
 
@@ -105,12 +96,7 @@ fn a_candidate_without_a_committed_entry_does_not_win() {
                 };
                 let mut cluster =
                     Cluster::with_logs(n, |settings| settings.pre_vote = pre_vote, held);
-                cluster.tell(
-                    candidate,
-                    candidate % n + 1,
-                    2,
-                    Body::AppendReply { matched: None },
-                );
+                cluster.tell(candidate, candidate % n + 1, 2, stale());
                 cluster.time_out(candidate);
                 cluster.deliver_all();
                 let won = cluster.role(candidate) == RoleKind::Leader;

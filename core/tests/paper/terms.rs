@@ -1,9 +1,12 @@
 //! 5.1, Raft basics: terms, states, and how servers talk.
 
 use biglock::Time;
-use biglock::rules::{Answer, Body, Position, Refusal, RoleKind};
+use biglock::rules::{Answer, Body, Refusal, RoleKind};
 
-use crate::common::{Cluster, HEARTBEAT, MIN, granted, heartbeat, pre_vote, request_vote};
+use crate::common::{
+    Cluster, HEARTBEAT, MIN, granted, grants, heartbeat, matched, message, pre_vote, request_vote,
+    stale,
+};
 
 /// One message of each kind.
 fn every_body() -> Vec<Body> {
@@ -14,7 +17,7 @@ fn every_body() -> Vec<Body> {
         request_vote(),
         Body::VoteReply { answer },
         heartbeat(),
-        Body::AppendReply { matched: Some(0) },
+        matched(0),
     ]
 }
 
@@ -181,7 +184,7 @@ fn a_request_with_a_stale_term_is_rejected() {
             },
         ),
         (request_vote(), Body::VoteReply { answer: refused }),
-        (heartbeat(), Body::AppendReply { matched: None }),
+        (heartbeat(), stale()),
     ];
     for (request, rejection) in rejections {
         let mut cluster = Cluster::of(3);
@@ -229,17 +232,40 @@ fn requests_are_sent_at_once_to_all_and_retried_to_the_silent() {
     }
 }
 
-/// A message for another, from itself, or from a stranger is none of the cluster's ("a Raft cluster contains several servers").
+/// A message for another, or from itself, is none of a server's business.
 #[test]
-fn strangers_are_ignored() {
+fn messages_for_others_are_ignored() {
     let mut cluster = Cluster::of(3);
     cluster.time_out(1);
     let before = cluster.raft(1).clone();
     for body in every_body() {
-        for stranger in [1, 4, 99] {
-            assert!(cluster.tell(1, stranger, 9, body.clone()).is_empty());
-        }
+        assert!(cluster.tell(1, 1, 9, body.clone()).is_empty());
+        let astray = message(2, 3, 9, body);
+        cluster.with_raft(1, |raft, at| raft.receive(at, astray));
     }
     assert_eq!(cluster.raft(1), &before);
-    assert_eq!(before.log().last(), Position::default());
+}
+
+/// Section 6: "servers process incoming RPC requests without consulting their current configurations"; but what a stranger grants or
+/// has does not count.
+#[test]
+fn requests_of_strangers_are_answered_and_their_answers_do_not_count() {
+    let mut cluster = Cluster::of(3);
+    assert!(grants(&cluster.tell(1, 9, 1, request_vote())[0].body));
+    let reply = cluster.tell(1, 8, 2, heartbeat());
+    assert_eq!((&reply[0].body, cluster.leader(1)), (&matched(0), Some(8)));
+
+    cluster.time_out(1);
+    for stranger in [7, 8, 9] {
+        cluster.tell(1, stranger, 3, granted());
+    }
+    assert_eq!(cluster.role(1), RoleKind::Candidate);
+    cluster.tell(1, 2, 3, granted());
+    assert_eq!(cluster.role(1), RoleKind::Leader);
+    for stranger in [7, 8, 9] {
+        cluster.tell(1, stranger, 3, matched(1));
+    }
+    assert_eq!(cluster.commit(1), 0);
+    cluster.tell(1, 3, 3, matched(1));
+    assert_eq!(cluster.commit(1), 1);
 }

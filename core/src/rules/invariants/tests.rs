@@ -1,10 +1,13 @@
 //! Each invariant can fail: a state that breaks it, and no other, is found.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::super::raft::{Outgoing, Tally};
-use super::super::{At, Body, Log, Message, Refusal, Settings, Term, Voters, WriteId};
+use super::super::durability::Outgoing;
+use super::super::raft::{Following, Leading};
+use super::super::{
+    Appended, At, Beat, Body, Entry, Follower, Log, Members, Message, Payload, Position, Refusal,
+    Settings, Snapshot, Stored, Tally, Term, Voters, WriteId,
+};
 use super::*;
 use crate::Time;
 
@@ -22,16 +25,18 @@ const AT: At = At {
 };
 
 fn follower() -> Raft {
-    let settings = Settings {
-        id: ME,
-        members: (1..=3).map(NodeId).collect(),
-        election_timeout_min: Duration::from_millis(100),
-        election_timeout_max: Duration::from_millis(200),
-        heartbeat: Duration::from_millis(20),
-        pre_vote: false,
-        check_quorum: false,
-    };
-    Raft::new(AT, settings, HardState::default(), Log::new())
+    let mut settings = Settings::new(ME, Members::voting((1..=3).map(NodeId)));
+    settings.pre_vote = false;
+    settings.check_quorum = false;
+    Raft::new(AT, settings, Stored::default())
+}
+
+fn entry(term: u64) -> Entry {
+    Entry {
+        term: Term(term),
+        time: Time::ZERO,
+        payload: Payload::Noop,
+    }
 }
 
 fn candidate() -> Raft {
@@ -40,33 +45,67 @@ fn candidate() -> Raft {
     raft
 }
 
+fn leader() -> Raft {
+    let mut raft = candidate();
+    let vote = raft.take_write().expect("its own vote");
+    raft.written(vote.id);
+    raft.role = leads(&[2, 3]);
+    raft
+}
+
 fn tally(raft: &mut Raft) -> &mut Tally {
     match &mut raft.role {
-        Role::Candidate { tally } => tally,
+        Role::Candidate { tally, .. } => tally,
         other => panic!("{other:?}"),
     }
 }
 
-fn leads(heard: &[u64]) -> Role {
-    Role::Leader {
+fn leads(others: &[u64]) -> Role {
+    let follower = |&id: &u64| (NodeId(id), Follower::new(1, Time::ZERO));
+    Role::Leader(Leading {
+        first: 1,
         next_heartbeat: Time::ZERO,
-        heard: heard.iter().map(|&id| (NodeId(id), Time::ZERO)).collect(),
+        followers: others.iter().map(follower).collect(),
+        round: 1,
+        now: Time::ZERO,
+        reads: Default::default(),
+        transfer: None,
+        lease_void: false,
+        log_clock: (Time::ZERO, Time::ZERO),
+        disk: None,
+    })
+}
+
+fn of_2(raft: &mut Raft) -> &mut Follower {
+    match &mut raft.role {
+        Role::Leader(leading) => leading.followers.get_mut(&NodeId(2)).expect("it follows"),
+        other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn every_invariant_of_a_state_can_fail() {
     type Break = fn(&mut Raft);
-    let breaks: [(Raft, Break, &str); 9] = [
+    let breaks: [(Raft, Break, &str); 16] = [
         (
             follower(),
             |raft| {
-                raft.role = Role::Follower {
+                raft.role = Role::Follower(Following {
                     leader: Some(ME),
-                    lost_quorum: false,
-                }
+                    ..Following::default()
+                })
             },
             "follow itself",
+        ),
+        (
+            follower(),
+            |raft| {
+                raft.role = Role::Follower(Following {
+                    matched: 1,
+                    ..Following::default()
+                })
+            },
+            "equals the leader's log is in the log",
         ),
         (
             follower(),
@@ -77,6 +116,7 @@ fn every_invariant_of_a_state_can_fail() {
                         refused: BTreeMap::new(),
                         ask_again: Time::ZERO,
                     },
+                    handed_over: false,
                 }
             },
             "a candidate votes for itself",
@@ -94,12 +134,26 @@ fn every_invariant_of_a_state_can_fail() {
         (
             candidate(),
             |raft| raft.role = leads(&[2]),
-            "listens to all others",
+            "listens to all other members",
         ),
         (
-            candidate(),
-            |raft| assert!(tally(raft).granted.insert(NodeId(99))),
-            "only members' votes count",
+            leader(),
+            |raft| raft.log.push(entry(0)),
+            "begins with an entry of its own",
+        ),
+        (
+            leader(),
+            |raft| of_2(raft).matched = 1,
+            "entries that follow those it has",
+        ),
+        (
+            leader(),
+            |raft| {
+                of_2(raft).sending = Sending::Streaming {
+                    in_flight: (1..=99).collect(),
+                }
+            },
+            "no more than a window is in flight",
         ),
         (
             candidate(),
@@ -116,9 +170,12 @@ fn every_invariant_of_a_state_can_fail() {
                     from: ME,
                     to: NodeId(2),
                     term: Term(0),
-                    body: Body::AppendReply { matched: None },
+                    body: Body::AppendReply {
+                        beat: Beat::default(),
+                        answer: Appended::Stale,
+                    },
                 };
-                raft.outbox.push_back(Outgoing {
+                raft.durability.outbox.push_back(Outgoing {
                     relies_on: WriteId(9),
                     message,
                 });
@@ -127,8 +184,28 @@ fn every_invariant_of_a_state_can_fail() {
         ),
         (
             follower(),
-            Raft::break_for_good,
-            "what is committed is in the log",
+            |raft| raft.log.push(entry(1)),
+            "of a term that is yet to come",
+        ),
+        (
+            follower(),
+            |raft| raft.durability.log = 1,
+            "no entry is durable that is not in the log",
+        ),
+        (
+            follower(),
+            |raft| raft.log = Log::after(position(1), Time::ZERO),
+            "what is no longer in the log is in the snapshot",
+        ),
+        (
+            follower(),
+            |raft| raft.snapshot = Some(snapshot(1)),
+            "a snapshot holds what is committed",
+        ),
+        (
+            follower(),
+            |raft| raft.configs.push((1, Members::default())),
+            "the members are those that the log names",
         ),
     ];
     for (mut raft, break_it, sentence) in breaks {
@@ -139,18 +216,52 @@ fn every_invariant_of_a_state_can_fail() {
     }
 }
 
+fn position(index: u64) -> Position {
+    let term = Term(0);
+    Position { term, index }
+}
+
+fn snapshot(index: u64) -> Snapshot {
+    Snapshot {
+        last: position(index),
+        time: Time::ZERO,
+        members: Members::default(),
+        data: Default::default(),
+    }
+}
+
 #[test]
 fn every_invariant_of_a_transition_can_fail() {
-    let mut raft = candidate();
-    let state = |term, id| HardState {
-        term: Term(term),
-        voted_for: Some(NodeId(id)),
+    let state = |term, id| Before {
+        hard_state: HardState {
+            term: Term(term),
+            voted_for: Some(NodeId(id)),
+        },
+        ..Before::default()
     };
-    assert_eq!(raft.check_transition(HardState::default()), Ok(()));
-    assert_eq!(raft.check_transition(state(1, 1)), Ok(()));
-    let fails = |raft: &Raft, before| raft.check_transition(before).expect_err("broken");
+    let mut raft = candidate();
+    assert_eq!(raft.check_transition(&Before::default()), Ok(()));
+    assert_eq!(raft.check_transition(&state(1, 1)), Ok(()));
+    let fails = |raft: &Raft, before| raft.check_transition(&before).expect_err("broken");
     assert!(fails(&raft, state(2, 1)).contains("terms never go back"));
     assert!(fails(&raft, state(1, 2)).contains("at most one vote in a term"));
+    let (commit, applied) = (1, 1);
+    let committed = Before {
+        commit,
+        ..state(1, 1)
+    };
+    assert!(fails(&raft, committed).contains("what is committed stays committed"));
+    let done = Before {
+        applied,
+        ..state(1, 1)
+    };
+    assert!(fails(&raft, done).contains("what is applied stays applied"));
+    raft.applied = 1;
+    assert!(fails(&raft, state(1, 1)).contains("and was committed"));
+    raft.applied = 0;
     raft.role = leads(&[2, 3]);
     assert!(fails(&raft, state(1, 1)).contains("durable before it leads"));
+    let mut raft = candidate();
+    raft.break_for_good();
+    assert!(fails(&raft, state(1, 1)).contains("what is committed is in the log"));
 }
