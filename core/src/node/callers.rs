@@ -13,8 +13,11 @@ pub enum Tell<T> {
     /// It waits for this.
     Promise(Promise<T>),
     /// This is called, without the lock, by whichever thread has the answer: it must not take long.
-    Call(Box<dyn FnOnce(&Outside, T) + Send>),
+    Call(Then<T>),
 }
+
+/// Called with what somebody waits for.
+type Then<T> = Box<dyn FnOnce(&Outside, T) + Send>;
 
 impl<T> Tell<T> {
     /// Who waits, and what for.

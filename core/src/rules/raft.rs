@@ -255,7 +255,7 @@ pub struct Raft {
     pub(super) deadline: Time,
     /// Whether the leader asked this node to start an election.
     pub(super) handed_over: bool,
-    /// When the leader of the current term was last heard.
+    /// When a leader was last heard, in this term or an earlier one.
     pub(super) leader_heard: Option<Time>,
     /// The part of a snapshot that has arrived.
     pub(super) incoming: Option<Incoming>,
@@ -454,7 +454,8 @@ impl Raft {
             term,
             voted_for: None,
         });
-        self.leader_heard = None;
+        // Who heard a leader has promised it not to vote for anyone for a while (dissertation, 6.4.1). That somebody is in a later term
+        // does not end the promise, so `leader_heard` stays.
         self.incoming = None;
         self.follow(at, None);
     }

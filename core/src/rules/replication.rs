@@ -459,15 +459,15 @@ impl Raft {
         self.advance_reads(at);
     }
 
-    /// Where to go on after a conflict: behind the last entry of the conflicting term, if the leader has any of it or an earlier one (the
-    /// follower's are of that term from `first` on); else at the first of that term.
+    /// Where to go on after a conflict. The follower's entries are of the conflicting term from `first` to where it was asked. If the leader
+    /// has entries of that term before that place, their logs may meet at the last of them; if not, not before `first`.
     fn next_after(&self, conflict: Conflict) -> u64 {
         let Some(term) = conflict.term else {
             return conflict.first;
         };
         let ours = self.log.last_of(term);
-        match ours.term == term {
-            true => (ours.index + 1).min(conflict.prev),
+        match ours.term == term && ours.index < conflict.prev {
+            true => ours.index + 1,
             false => conflict.first,
         }
     }

@@ -62,7 +62,11 @@ impl Raft {
     /// Whether the log has grown so long since the last snapshot that another one is due.
     pub fn wants_snapshot(&self) -> bool {
         let last = self.snapshot.as_ref().map_or(0, |s| s.last.index);
-        self.applied > last && self.bytes_since_snapshot() >= self.settings.snapshot_every
+        // A new one would take the place of what a follower is being sent, and begin that anew: so it has some time.
+        let sends = self.role.leading().is_some_and(Leading::sends_snapshots);
+        let patience = if sends { 4 } else { 1 };
+        let enough = self.settings.snapshot_every.saturating_mul(patience);
+        self.applied > last && self.bytes_since_snapshot() >= enough
     }
 
     fn bytes_since_snapshot(&self) -> usize {
@@ -179,8 +183,12 @@ impl Raft {
             self.prove(last.index);
             return self.acknowledge(from, true);
         }
+        // A leader's snapshots only grow, so an earlier one is a message that comes late.
         if let Some(head) = chunk.head
-            && self.incoming.as_ref().is_none_or(|i| i.head != head)
+            && self
+                .incoming
+                .as_ref()
+                .is_none_or(|i| i.head.last < head.last)
         {
             self.incoming = Some(Incoming {
                 head,
@@ -258,9 +266,10 @@ impl Raft {
                 *acked = received;
                 *resend = false;
                 *sent = sent.map(|sent| sent.max(received));
-            } else if received == 0 && *acked > 0 {
+            } else if received < *acked && (received == 0 || *resend) {
                 // It has lost what it had: it was restarted.
-                (*acked, *sent) = (0, None);
+                *acked = received;
+                *sent = Some(received).filter(|&sent| sent > 0);
             }
             self.send_chunks(from);
         }
