@@ -174,15 +174,13 @@ impl Engine {
         self.carry_out(outside, work);
     }
 
-    /// Proposes these; each is told what became of its own.
-    ///
-    /// # Errors
-    /// If one is refused, and with it those that follow it: they were not proposed, and nobody is told about them.
+    /// Proposes these; each is told what became of its own. Returns how many were proposed, and why not all: if one is refused, so are
+    /// those that follow it, and nobody is told about them.
     pub fn propose(
         &self,
         outside: &mut Outside,
         proposals: impl IntoIterator<Item = (Payload, Tell<Decided>)>,
-    ) -> Result<(), ProposeError> {
+    ) -> (usize, Result<(), ProposeError>) {
         let (result, work) = self.monitor.enter(outside, "propose", |section| {
             let now = section.now();
             let result = section.propose(now, proposals);

@@ -140,8 +140,28 @@ impl Node {
     }
 
     fn propose_one(&self, payload: Payload, who: Tell<Decided>) -> Result<(), ProposeError> {
-        self.engine
-            .propose(&mut Outside::caller(), [(payload, who)])
+        let mut outside = Outside::caller();
+        self.engine.propose(&mut outside, [(payload, who)]).1
+    }
+
+    /// Proposes several commands at once: in one section, and in as few messages as they fit into. Returns the proposals that were made,
+    /// in order, and why not all were: if one is refused, so are those that follow it.
+    pub fn propose_all<C: Into<Bytes>>(
+        &self,
+        commands: impl IntoIterator<Item = C>,
+    ) -> (Vec<Proposal>, Result<(), ProposeError>) {
+        let mut awaited = Vec::new();
+        let mut proposals = Vec::new();
+        // Made before the lock is taken: what runs under it should be short, and the iterator is the caller's.
+        for command in commands {
+            let (who, one) = Tell::promise();
+            proposals.push((Payload::Command(command.into()), who));
+            awaited.push(Proposal(one));
+        }
+        let mut outside = Outside::caller();
+        let (many, result) = self.engine.propose(&mut outside, proposals);
+        awaited.truncate(many);
+        (awaited, result)
     }
 
     /// The longest command that can be proposed, in bytes.

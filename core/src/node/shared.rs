@@ -207,13 +207,17 @@ impl Shared {
         self.callers.abandon(now);
     }
 
-    /// Somebody proposes these, and each of them is told what became of its own. If one is refused, so are those that follow it.
+    /// Somebody proposes these, and each of them is told what became of its own. If one is refused, so are those that follow it. Returns how
+    /// many were proposed, and why not all.
     pub fn propose(
         &mut self,
         now: Time,
         proposals: impl IntoIterator<Item = (Payload, Tell<Decided>)>,
-    ) -> Result<(), ProposeError> {
-        self.check_running()?;
+    ) -> (usize, Result<(), ProposeError>) {
+        let mut many = 0;
+        if let Err(why) = self.check_running() {
+            return (many, Err(why.into()));
+        }
         let at = self.at(now);
         let mut result = Ok(());
         for (payload, who) in proposals {
@@ -224,9 +228,10 @@ impl Shared {
                     break;
                 }
             }
+            many += 1;
         }
         self.raft.send_entries();
-        result
+        (many, result)
     }
 
     /// Somebody wants to read.
