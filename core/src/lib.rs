@@ -18,8 +18,8 @@ pub use node::{
     Stored, ThreadActivity, TransferError, Transport, TransportError, Undecided, Votes, WaitError,
 };
 pub use rules::{
-    Change, Entry, HardState, Members, Message, NodeId, Payload, Position, Refusal, RoleKind,
-    SessionReply, SessionRequest, Snapshot, Term,
+    Change, Entry, HardState, Member, Members, Message, NodeId, Payload, Position, Refusal,
+    RoleKind, SessionReply, SessionRequest, Snapshot, Term,
 };
 pub use time::Time;
 

@@ -48,7 +48,7 @@ pub(super) struct Reads {
 enum Reader {
     Own(ReadId),
     /// Another node, and its number for the read.
-    Node(NodeId, u64),
+    Other(NodeId, u64),
 }
 
 /// Reads of this node's callers.
@@ -158,7 +158,7 @@ impl Raft {
             return self.send(from, Body::ReadIndexReply { read, index: None });
         };
         leading.now = at.now;
-        let reader = Reader::Node(from, read);
+        let reader = Reader::Other(from, read);
         // Asked again: it waits already.
         if !leading.reads.contains(reader) && leading.reads.len() < room {
             leading.reads.new.push(reader);
@@ -226,7 +226,7 @@ impl Raft {
     fn answer_read(&mut self, reader: Reader, index: u64) {
         match reader {
             Reader::Own(id) => self.own_reads.answer(id, Some(index)),
-            Reader::Node(node, read) => {
+            Reader::Other(node, read) => {
                 let index = Some(index);
                 self.send(node, Body::ReadIndexReply { read, index });
                 // It can't serve the read before it knows that the index is committed.

@@ -55,7 +55,11 @@ impl Stored {
             let keep = suffix.first.saturating_sub(self.first());
             self.entries
                 .truncate(usize::try_from(keep).unwrap_or(usize::MAX));
-            self.entries.extend(suffix.entries.iter().cloned());
+            // What the snapshot holds needs no entry of its own.
+            let held = self.first().saturating_sub(suffix.first);
+            let held = usize::try_from(held).unwrap_or(usize::MAX);
+            self.entries
+                .extend(suffix.entries.iter().skip(held).cloned());
         }
     }
 }
