@@ -143,6 +143,13 @@ const RULES: &[Rule] = &[
         bad: ("node/engine.rs", "let start = std::time::Instant::now();"),
     },
     Rule {
+        words: &["bincode"],
+        within: "",
+        except: &["codec.rs"],
+        why: "what is stored and sent is defined in one place, which can be written by hand should bincode have to go",
+        bad: ("node/applier.rs", "use bincode::serde::encode_to_vec;"),
+    },
+    Rule {
         words: &["async", "await", "todo", "unimplemented"],
         within: "",
         except: &[],

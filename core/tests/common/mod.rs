@@ -34,7 +34,13 @@ pub struct Server {
 
 impl Server {
     pub fn new(settings: Settings, now: Time, disk: Stored) -> Server {
-        let mut random = fastrand::Rng::with_seed(settings.id.0);
+        let seed = settings.id.0;
+        Server::with_seed(settings, now, disk, seed)
+    }
+
+    /// One whose random numbers are these: of its own life, if it lives more than once.
+    pub fn with_seed(settings: Settings, now: Time, disk: Stored, seed: u64) -> Server {
+        let mut random = fastrand::Rng::with_seed(seed);
         let at = At {
             now,
             random: random.u64(..),
@@ -54,10 +60,6 @@ impl Server {
             now,
             random: self.random.u64(..),
         }
-    }
-
-    pub fn seed(&mut self, seed: u64) {
-        self.random = fastrand::Rng::with_seed(seed);
     }
 
     pub fn receive(&mut self, now: Time, message: Message) {
