@@ -194,6 +194,10 @@ impl Transport for Gate {
         }
     }
 
+    fn max_payload(&self) -> usize {
+        self.inner.max_payload()
+    }
+
     fn stop(&self, outside: &Outside) {
         self.inner.stop(outside);
     }

@@ -52,7 +52,7 @@ enum End {
 impl End {
     fn all(wire: Wire, ends: usize) -> Vec<End> {
         match wire {
-            Wire::Udp => {
+            Wire::Udp | Wire::WideUdp => {
                 let socket = |_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
                 let sockets: Vec<UdpSocket> = (0..ends).map(socket).collect();
                 let address = |socket: &UdpSocket| socket.local_addr().expect("an address");
@@ -67,7 +67,7 @@ impl End {
                 };
                 sockets.into_iter().map(end).collect()
             }
-            Wire::Local => {
+            Wire::Local | Wire::Direct => {
                 let (others, arriving): (Vec<_>, Vec<_>) = (0..ends).map(|_| channel()).unzip();
                 let end = |arriving| End::Channel {
                     arriving,

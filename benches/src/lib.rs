@@ -5,6 +5,7 @@ pub mod disk;
 pub mod failover;
 pub mod floor;
 pub mod hops;
+pub mod load;
 pub mod nodes;
 pub mod pure;
 pub mod record;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use biglock::lock::{Monitor, Observer};
 use biglock::node::{Engine, Shared};
-use biglock::rules::{At, Log, Raft};
+use biglock::rules::{At, Raft};
 use biglock::{
     Config, LocalNetwork, MemoryStorage, Node, NodeId, Outside, RedbStorage, Storage, Transport,
 };
@@ -17,17 +17,23 @@ use biglock_udp::{UdpConfig, UdpTransport};
 /// What carries the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
+    /// Direct calls: [`LocalNetwork::direct`].
+    Direct,
     /// Channels: [`LocalNetwork`].
     Local,
     /// UDP on loopback, one socket each.
     Udp,
+    /// The same, with datagrams as long as loopback carries them in one piece.
+    WideUdp,
 }
 
 impl fmt::Display for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Wire::Direct => "direct",
             Wire::Local => "threads",
             Wire::Udp => "UDP",
+            Wire::WideUdp => "UDP 60k",
         })
     }
 }
@@ -61,14 +67,17 @@ pub fn config(node: usize, nodes: usize) -> Config {
 /// The transports of `nodes` nodes that know each other.
 pub fn transports(wire: Wire, nodes: usize) -> Vec<Arc<dyn Transport>> {
     match wire {
-        Wire::Local => {
-            let network = LocalNetwork::new();
-            (0..nodes)
-                .map(|node| Arc::new(network.transport(node as u64 + 1)) as Arc<dyn Transport>)
-                .collect()
-        }
-        Wire::Udp => udp(nodes),
+        Wire::Direct => local(&LocalNetwork::direct(), nodes),
+        Wire::Local => local(&LocalNetwork::new(), nodes),
+        Wire::Udp => udp(nodes, |_| {}),
+        Wire::WideUdp => udp(nodes, |config| config.max_datagram = 60_000),
     }
+}
+
+fn local(network: &LocalNetwork, nodes: usize) -> Vec<Arc<dyn Transport>> {
+    (1..=nodes as u64)
+        .map(|id| Arc::new(network.transport(id)) as Arc<dyn Transport>)
+        .collect()
 }
 
 /// The store of node `node`, in `folder` if it is durable.
@@ -93,7 +102,8 @@ pub fn start(
     transport: Arc<dyn Transport>,
     observer: Arc<dyn Observer<Shared>>,
 ) -> Node {
-    let settings = config.validate().expect("a valid configuration");
+    let mut settings = config.validate().expect("a valid configuration");
+    settings.max_payload = transport.max_payload();
     let id = config.id;
     let stored = storage
         .load(&Outside::claim("bench"))
@@ -103,16 +113,17 @@ pub fn start(
         now: config.clock.now(),
         random: random.u64(..),
     };
-    let raft = Raft::new(at, settings, stored.hard_state, Log::new());
-    let shared = Shared::new(raft, storage, random.u64(..));
+    let raft = Raft::new(at, settings, stored);
+    let shared = Shared::new(raft, storage, Box::new(()), random.u64(..));
     let monitor = Monitor::with_clock(shared, config.clock).observed_by(observer);
     Node::run(Arc::new(Engine::new(monitor, id, transport))).expect("the node starts")
 }
 
-fn udp(nodes: usize) -> Vec<Arc<dyn Transport>> {
+fn udp(nodes: usize, change: fn(&mut UdpConfig)) -> Vec<Arc<dyn Transport>> {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let bind = |node| {
-        let config = UdpConfig::new(NodeId(node as u64 + 1), CLUSTER, listen);
+        let mut config = UdpConfig::new(NodeId(node as u64 + 1), CLUSTER, listen);
+        change(&mut config);
         UdpTransport::bind(config).expect("a socket")
     };
     let bound: Vec<UdpTransport> = (0..nodes).map(bind).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use biglock::rules::{At, HardState, Log, Raft, Role, Verdict, majority};
+use biglock::rules::{At, Raft, Role, Stored, Verdict, majority};
 use biglock::{Message, Time};
 
 use crate::nodes::config;
@@ -31,7 +31,7 @@ impl Pure {
                 random: random.u64(..),
             };
             let settings = config.validate().expect("a valid configuration");
-            Raft::new(at, settings, HardState::default(), Log::new())
+            Raft::new(at, settings, Stored::default())
         };
         let mut pure = Pure {
             nodes: (0..nodes).map(raft).collect(),

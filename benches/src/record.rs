@@ -69,6 +69,31 @@ pub struct Failovers {
     pub write: u64,
 }
 
+/// What one configuration committed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Commits {
+    /// What carries the messages.
+    pub wire: String,
+    /// What keeps the log.
+    pub store: String,
+    /// How many nodes.
+    pub nodes: usize,
+    /// How many commands were under way at a time.
+    pub in_flight: usize,
+    /// Whether they were proposed all at once.
+    pub at_once: bool,
+    /// Commands and nanoseconds of each sample.
+    pub samples: Vec<(u64, u64)>,
+}
+
+impl Commits {
+    /// Commands a second: the median of the samples; nothing without any.
+    pub fn per_second(&self) -> Option<f64> {
+        let rate = |&(commands, nanos): &(u64, u64)| commands * 1_000_000_000 / nanos.max(1);
+        median(&self.samples.iter().map(rate).collect::<Vec<_>>())
+    }
+}
+
 /// More than this nobody needs of one configuration.
 const ENOUGH: usize = 50_000;
 

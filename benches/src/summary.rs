@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::record::{Elections, Failovers, Pair, load, mean, median, quantile};
+use crate::load::COMMAND;
+use crate::record::{Commits, Elections, Failovers, Pair, load, mean, median, quantile};
 
 /// The reach that the project set itself: at most this many times the floor.
 const REACH: f64 = 2.0;
@@ -22,6 +23,10 @@ pub fn of(scratch: &Path) -> String {
     match load::<Vec<Failovers>>(scratch, "failover") {
         Some((measured, age)) => failovers(&mut page, &measured, age),
         None => page.push_str("No failovers were measured: `cargo bench --bench failover`.\n"),
+    }
+    match load::<Vec<Commits>>(scratch, "replication") {
+        Some((measured, age)) => commits(&mut page, &measured, age),
+        None => page.push_str("No commits were measured: `cargo bench --bench replication`.\n"),
     }
     page
 }
@@ -256,4 +261,40 @@ fn micros(nanos: f64) -> f64 {
 
 fn line(page: &mut String, text: &str) {
     writeln!(page, "{}", text.trim_end()).expect("a string takes everything");
+}
+
+fn commits(page: &mut String, measured: &[Commits], age: Duration) {
+    line(page, "");
+    line(
+        page,
+        &format!(
+            "COMMITS, from the proposal to its reply; {COMMAND} bytes a command; measured {} s ago",
+            age.as_secs()
+        ),
+    );
+    line(page, "");
+    line(
+        page,
+        &format!(
+            "{:8} {:8} {:>5} {:>9} {:8} | {:>10} {:>12}",
+            "wire", "store", "nodes", "in flight", "proposed", "a second", "us a command"
+        ),
+    );
+    for one in measured {
+        let Some(rate) = one.per_second() else {
+            continue;
+        };
+        let proposed = if one.at_once { "at once" } else { "each" };
+        line(
+            page,
+            &format!(
+                "{:8} {:8} {:>5} {:>9} {proposed:8} | {rate:>10.0} {:>12.2}",
+                one.wire,
+                one.store,
+                one.nodes,
+                one.in_flight,
+                1e6 / rate
+            ),
+        );
+    }
 }

@@ -137,6 +137,10 @@ impl Transport for Traced<Arc<dyn Transport>> {
         self.inner.send(outside, messages);
     }
 
+    fn max_payload(&self) -> usize {
+        self.inner.max_payload()
+    }
+
     fn stop(&self, outside: &Outside) {
         self.inner.stop(outside);
     }
@@ -152,5 +156,9 @@ impl Storage for Traced<Box<dyn Storage>> {
         let result = self.inner.write(outside, batch);
         self.note(Event::Written);
         result
+    }
+
+    fn is_instant(&self) -> bool {
+        self.inner.is_instant()
     }
 }

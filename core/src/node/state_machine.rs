@@ -97,7 +97,7 @@ impl StateMachine for () {
     }
 }
 
-impl StateMachine for Box<dyn StateMachine> {
+impl<M: StateMachine + ?Sized> StateMachine for Box<M> {
     fn apply(&mut self, at: Applied, command: &[u8]) -> Bytes {
         (**self).apply(at, command)
     }

@@ -37,3 +37,17 @@ pub trait Storage: Send {
         false
     }
 }
+
+impl<S: Storage + ?Sized> Storage for Box<S> {
+    fn load(&mut self, outside: &Outside) -> Result<Stored, StorageError> {
+        (**self).load(outside)
+    }
+
+    fn write(&mut self, outside: &Outside, batch: &Batch) -> Result<(), StorageError> {
+        (**self).write(outside, batch)
+    }
+
+    fn is_instant(&self) -> bool {
+        (**self).is_instant()
+    }
+}

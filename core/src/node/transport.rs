@@ -36,6 +36,28 @@ pub trait Transport: Send + Sync {
     fn stop(&self, outside: &Outside);
 }
 
+impl<T: Transport + ?Sized> Transport for Arc<T> {
+    fn start(&self, inbox: Inbox) -> Result<(), TransportError> {
+        (**self).start(inbox)
+    }
+
+    fn send(&self, outside: &Outside, messages: &[Message]) {
+        (**self).send(outside, messages);
+    }
+
+    fn max_payload(&self) -> usize {
+        (**self).max_payload()
+    }
+
+    fn members_changed(&self, outside: &Outside, members: &Members) {
+        (**self).members_changed(outside, members);
+    }
+
+    fn stop(&self, outside: &Outside) {
+        (**self).stop(outside);
+    }
+}
+
 /// Where a [`Transport`] puts what arrives. Cheap to clone; each receiving thread has its own.
 #[derive(Clone)]
 pub struct Inbox {

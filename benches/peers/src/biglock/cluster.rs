@@ -51,10 +51,10 @@ impl Subject for Cluster {
         let begin = now();
         let mut window = Window::new(first..self.proposed, in_flight);
         while !window.is_over() {
-            for number in window.open() {
-                let proposal = leader.propose(command(number).to_vec());
-                proposals.push_back(proposal.expect("a leader that is not busy"));
-            }
+            let commands = window.open().map(|number| command(number).to_vec());
+            let (proposed, all) = leader.propose_all(commands);
+            all.expect("a leader that is not busy");
+            proposals.extend(proposed);
             // Waits for the oldest; those that are decided too make room at once.
             let mut patience = PATIENCE;
             while let Some(oldest) = proposals.pop_front() {
