@@ -1,95 +1,90 @@
-//! The wire format: the only module that knows the bytes, and the only one that names bincode.
+//! The wire format: the only module that knows the bytes.
 //!
-//! One datagram carries one thing, and is at most [`MAX_DATAGRAM`] bytes long. All numbers are of fixed width and in network byte order.
+//! One datagram is at most [`MAX_DATAGRAM`] bytes long. All numbers are of fixed width and in network byte order.
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 1 | [`VERSION`] |
 //! | 1 | 8 | the cluster's id: keeps clusters apart that share a network |
-//! | 9 | 8 | the sender's node id; 0 in a status request, whose sender is no node |
-//! | 17 | 1 | the kind: 0 message, 1 status request, 2 status report |
+//! | 9 | 8 | the sender's node id; 0 if the sender is no node |
+//! | 17 | 1 | the kind: 0 messages, 1 status request, 2 status report, 3 client's request, 4 reply to a client |
 //! | 18 | | the payload |
 //!
 //! | kind | payload |
 //! |---|---|
-//! | message | the receiver's node id (8), the sender's term (8), the [`Body`] |
-//! | status request | padding up to [`MAX_DATAGRAM`], whatever it is |
+//! | messages | the receiver's node id (8); then each message: its length (2), the sender's term (8), the [`Body`](biglock::rules::Body) |
+//! | status request | padding up to [`STATUS_DATAGRAM`], whatever it is |
 //! | status report | the [`Report`] |
+//! | client's request | the [`ClientRequest`] |
+//! | reply to a client | the [`ClientReply`] |
 //!
-//! Payloads are what bincode 2 makes of the types, in the order of their fields: an enum is the number of its variant (4) and its
-//! fields; an option is one byte, 0 or 1, and the value; a set, map or string is its length (8) and its elements. So a type of the core
-//! that changes changes the format: a golden test holds the bytes of every kind, and whoever changes them raises [`VERSION`]. Nodes
-//! of different versions do not understand each other.
+//! Payloads are what [`biglock::codec`] makes of the types, in the order of their fields. So a type of the core that changes changes the
+//! format: a golden test holds the bytes of every kind, and whoever changes them raises [`VERSION`]. Nodes of different versions do not
+//! understand each other.
 //!
 //! # What a sender can do
-//! Nobody allocates what a sender chooses. A datagram is decoded from the bytes that arrived, and must be used up.
-//!
-//! A node: what it is told has no container in it, so it allocates nothing to decode it; only if the payload is malformed, the text of
-//! serde's error, which is dropped at once.
-//!
-//! An asker: a report has containers, and none is as large as it claims to be. A set or map reserves nothing and grows with the elements
-//! that are really there. A text is reserved as long as it claims, but all that is claimed counts against bincode's limit, which is one
-//! payload; a larger claim is an error before anything is reserved. So a report takes at most 4 KiB of the heap, whatever it says.
-//! A list (`Vec`) would not be as good: serde reserves up to 1 MiB for what is claimed.
-//!
-//! The tests measure this on every datagram that they make up.
+//! Nobody allocates what a sender chooses. A datagram is decoded from the bytes that arrived, and must be used up. None of the containers
+//! in it is as large as it claims to be: a list, set or map reserves nothing and grows with the elements that are really there. A string of
+//! bytes or a text is reserved as long as it claims, but all that is claimed in one message counts against a limit, which is at most
+//! four times what arrived (and 256 bytes at least); a larger claim is an error before anything is reserved. What is malformed costs
+//! the text of serde's error besides, which is dropped at once. The tests measure this on every datagram that they make up.
 //!
 //! A status request can come with a forged address, to make a node send its answer there. It is as long as the longest answer, so
-//! this gains an attacker nothing over sending the bytes himself.
-//!
-//! # bincode
-//! 2.0.1 is finished and pinned: the project is [unmaintained](https://crates.io/crates/bincode/3.0.0), and 3.0.0 is a tombstone
-//! without code. Its serde front end is all that is used, here alone, and the bytes above are plain enough to be written by hand should
-//! it have to go.
+//! this gains an attacker nothing over sending the bytes himself. A client's request is not padded, and its answer may be longer: but
+//! whoever can send one could as well send a message that makes him the leader.
 
-use biglock::rules::Body;
-use biglock::{Message, NodeId, Term};
-use bincode::config::{BigEndian, Configuration, Fixint, Limit};
-use bincode::error::DecodeError;
-use bincode::serde::{decode_from_slice, encode_into_slice};
+mod client;
+mod messages;
+
+use biglock::NodeId;
+use biglock::codec::{Malformed, TooLong, decode_within, encode_into};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+pub use client::{Ask, ClientReply, ClientRequest, Listed, Outcome, Refused};
+pub(crate) use messages::max_payload;
+pub use messages::{Frame, Messages, encode_message};
+
 use crate::Report;
 
 /// The version of the format. Whoever changes a byte of it raises this.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
-/// The longest datagram, in bytes: it fits into one frame of every network that carries IPv6 (MTU 1280), headers included, so none is
-/// cut into fragments of which each may be lost.
-pub const MAX_DATAGRAM: usize = 1200;
+/// The longest datagram that UDP over IPv4 carries, in bytes; every node takes what is not longer.
+pub const MAX_DATAGRAM: usize = 65_507;
+
+/// The longest datagram that fits into one frame of every network that carries IPv6 (MTU 1280), headers included, so that it is not cut
+/// into fragments of which each may be lost. Whatever is not told otherwise sends no longer ones.
+pub const SAFE_DATAGRAM: usize = 1200;
+
+/// The length of a status request, and the most that a status report may have.
+pub const STATUS_DATAGRAM: usize = SAFE_DATAGRAM;
 
 /// The bytes before the payload.
 pub const HEADER: usize = 18;
 
-const MAX_PAYLOAD: usize = MAX_DATAGRAM - HEADER;
-
-const MESSAGE: u8 = 0;
+const MESSAGES: u8 = 0;
 const STATUS_REQUEST: u8 = 1;
 const STATUS_REPORT: u8 = 2;
+const CLIENT_REQUEST: u8 = 3;
+const CLIENT_REPLY: u8 = 4;
 
-/// Who asks for a status is no node.
+/// Who asks for something is no node.
 const NOBODY: NodeId = NodeId(0);
-
-const BINCODE: Configuration<BigEndian, Fixint, Limit<MAX_PAYLOAD>> = bincode::config::standard()
-    .with_big_endian()
-    .with_fixed_int_encoding()
-    .with_limit::<MAX_PAYLOAD>();
-
-/// Room for one datagram to send.
-pub type Buffer = [u8; MAX_DATAGRAM];
 
 /// What a node can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// A message of Raft.
-    Message(Message),
+pub enum Request<'a> {
+    /// Messages of Raft.
+    Messages(Messages<'a>),
     /// Somebody wants to know how the node is.
     Status,
+    /// A client asks for something.
+    Client(ClientRequest),
 }
 
-/// Why a datagram was dropped.
+/// Why a datagram, or the rest of one, was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
 pub enum Invalid {
     /// It is longer than [`MAX_DATAGRAM`].
@@ -113,34 +108,26 @@ pub enum Invalid {
     /// It is of a kind that is unknown, or not meant for the receiver.
     #[error("it is of a kind that is not expected")]
     Kind,
-    /// Its sender is no peer of the receiver.
-    #[error("its sender is no peer")]
+    /// Its sender can't be another node: it says that it is number 0, or the receiver itself.
+    #[error("its sender is no other node")]
     Stranger,
     /// It is for another node.
     #[error("it is for another node")]
     Misaddressed,
 }
 
-/// What was to be sent does not fit into a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("it does not fit into {MAX_DATAGRAM} bytes")]
-pub struct TooLong;
-
-/// Writes a message.
-///
-/// # Errors
-/// If it is too long.
-pub fn encode_message<'a>(
-    buffer: &'a mut Buffer,
-    cluster: u64,
-    message: &Message,
-) -> Result<&'a [u8], TooLong> {
-    let payload = (message.to, message.term, &message.body);
-    encode(buffer, cluster, message.from, MESSAGE, &payload)
+impl From<Malformed> for Invalid {
+    fn from(why: Malformed) -> Invalid {
+        match why {
+            Malformed::Truncated => Invalid::Truncated,
+            Malformed::Trailing => Invalid::Trailing,
+            Malformed::Nonsense => Invalid::Malformed,
+        }
+    }
 }
 
 /// Writes a status request: the padding is what makes it as long as the longest answer.
-pub fn encode_status_request(buffer: &mut Buffer, cluster: u64) -> &[u8] {
+pub fn encode_status_request(buffer: &mut [u8; STATUS_DATAGRAM], cluster: u64) -> &[u8] {
     buffer.fill(0);
     write_header(buffer, cluster, NOBODY, STATUS_REQUEST);
     buffer
@@ -151,31 +138,50 @@ pub fn encode_status_request(buffer: &mut Buffer, cluster: u64) -> &[u8] {
 /// # Errors
 /// If it is too long.
 pub fn encode_report<'a>(
-    buffer: &'a mut Buffer,
+    buffer: &'a mut [u8; STATUS_DATAGRAM],
     cluster: u64,
     report: &Report,
 ) -> Result<&'a [u8], TooLong> {
     encode(buffer, cluster, report.status.id, STATUS_REPORT, report)
 }
 
-/// Reads what arrived at a node of this cluster. Allocates nothing that the sender chooses.
+/// Writes a client's request.
 ///
 /// # Errors
-/// If it is not exactly one message or status request of this version and cluster.
-pub fn decode_request(bytes: &[u8], cluster: u64) -> Result<Request, Invalid> {
+/// If it does not fit into the buffer.
+pub fn encode_client_request<'a>(
+    buffer: &'a mut [u8],
+    cluster: u64,
+    request: &ClientRequest,
+) -> Result<&'a [u8], TooLong> {
+    encode(buffer, cluster, NOBODY, CLIENT_REQUEST, request)
+}
+
+/// Writes a node's reply to a client.
+///
+/// # Errors
+/// If it does not fit into the buffer.
+pub fn encode_client_reply<'a>(
+    buffer: &'a mut [u8],
+    cluster: u64,
+    from: NodeId,
+    reply: &ClientReply,
+) -> Result<&'a [u8], TooLong> {
+    encode(buffer, cluster, from, CLIENT_REPLY, reply)
+}
+
+/// Reads what arrived at a node of this cluster.
+///
+/// # Errors
+/// If it is not exactly one request of this version and cluster. Each of several messages is checked when it is taken.
+pub fn decode_request(bytes: &[u8], cluster: u64) -> Result<Request<'_>, Invalid> {
     let (from, kind, payload) = split(bytes, cluster)?;
     match kind {
-        MESSAGE => {
-            let (to, term, body): (NodeId, Term, Body) = decode(payload)?;
-            Ok(Request::Message(Message {
-                from,
-                to,
-                term,
-                body,
-            }))
-        }
-        STATUS_REQUEST if payload.len() == MAX_PAYLOAD => Ok(Request::Status),
-        STATUS_REQUEST => Err(Invalid::Truncated),
+        MESSAGES => Messages::of(from, payload).map(Request::Messages),
+        STATUS_REQUEST if bytes.len() == STATUS_DATAGRAM => Ok(Request::Status),
+        STATUS_REQUEST if bytes.len() < STATUS_DATAGRAM => Err(Invalid::Truncated),
+        STATUS_REQUEST => Err(Invalid::Trailing),
+        CLIENT_REQUEST => decode(payload).map(Request::Client),
         _ => Err(Invalid::Kind),
     }
 }
@@ -191,7 +197,18 @@ pub fn decode_report(bytes: &[u8], cluster: u64) -> Result<Report, Invalid> {
     }
 }
 
-fn write_header(buffer: &mut Buffer, cluster: u64, from: NodeId, kind: u8) {
+/// Reads what arrived at a client: which node replies, and what.
+///
+/// # Errors
+/// If it is not exactly one reply to a client of this version and cluster.
+pub fn decode_client_reply(bytes: &[u8], cluster: u64) -> Result<(NodeId, ClientReply), Invalid> {
+    match split(bytes, cluster)? {
+        (from, CLIENT_REPLY, payload) => Ok((from, decode(payload)?)),
+        _ => Err(Invalid::Kind),
+    }
+}
+
+fn write_header(buffer: &mut [u8], cluster: u64, from: NodeId, kind: u8) {
     buffer[0] = VERSION;
     buffer[1..9].copy_from_slice(&cluster.to_be_bytes());
     buffer[9..17].copy_from_slice(&from.0.to_be_bytes());
@@ -199,15 +216,17 @@ fn write_header(buffer: &mut Buffer, cluster: u64, from: NodeId, kind: u8) {
 }
 
 fn encode<'a>(
-    buffer: &'a mut Buffer,
+    buffer: &'a mut [u8],
     cluster: u64,
     from: NodeId,
     kind: u8,
     payload: &impl Serialize,
 ) -> Result<&'a [u8], TooLong> {
+    if buffer.len() < HEADER {
+        return Err(TooLong);
+    }
     write_header(buffer, cluster, from, kind);
-    // The one way in which plain data can fail to be written is that the buffer ends.
-    let length = encode_into_slice(payload, &mut buffer[HEADER..], BINCODE).map_err(|_| TooLong)?;
+    let length = encode_into(payload, &mut buffer[HEADER..])?;
     Ok(&buffer[..HEADER + length])
 }
 
@@ -230,13 +249,14 @@ fn split(bytes: &[u8], cluster: u64) -> Result<(NodeId, u8, &[u8]), Invalid> {
     Ok((NodeId(u64::from_be_bytes(*from)), kind, payload))
 }
 
+/// Reads one value. The limit of what it may claim goes with what arrived, in steps because it is part of the type.
 fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Invalid> {
-    let (value, length) = decode_from_slice(payload, BINCODE).map_err(|why| match why {
-        DecodeError::UnexpectedEnd { .. } => Invalid::Truncated,
-        _ => Invalid::Malformed,
-    })?;
-    if length < payload.len() {
-        return Err(Invalid::Trailing);
-    }
-    Ok(value)
+    let value = match payload.len() {
+        0..=256 => decode_within::<T, 256>(payload),
+        257..=1024 => decode_within::<T, 1024>(payload),
+        1025..=4096 => decode_within::<T, 4096>(payload),
+        4097..=16_384 => decode_within::<T, 16_384>(payload),
+        _ => decode_within::<T, 65_536>(payload),
+    };
+    Ok(value?)
 }

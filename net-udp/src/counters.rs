@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::Invalid;
 
-/// How many datagrams a [`UdpTransport`](crate::UdpTransport) has sent, delivered and dropped since it was bound.
+/// What a [`UdpTransport`](crate::UdpTransport) has sent, delivered and dropped since it was bound. Messages are counted one by one, also
+/// those that share a datagram; what is dropped is counted by the datagram, or by the rest of one that could be read to its middle.
 ///
 /// Each number is exact; those of one snapshot were read one after the other, so they need not add up to the last datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ pub struct Counters {
     pub delivered: u64,
     /// Requests for the node's status.
     pub status_requests: u64,
+    /// Requests of clients.
+    pub client_requests: u64,
     /// Errors of the socket while receiving.
     pub receive_errors: u64,
     /// Dropped: [`Invalid::Oversized`].
@@ -64,6 +67,7 @@ impl fmt::Display for Counters {
         for (count, what) in [
             (self.not_sent, "not sent"),
             (self.status_requests, "status requests"),
+            (self.client_requests, "clients' requests"),
             (self.receive_errors, "receive errors"),
             (self.oversized, "oversized"),
             (self.truncated, "truncated"),
@@ -90,6 +94,7 @@ pub(crate) struct Counts {
     pub(crate) not_sent: Count,
     pub(crate) delivered: Count,
     pub(crate) status_requests: Count,
+    pub(crate) client_requests: Count,
     pub(crate) receive_errors: Count,
     oversized: Count,
     truncated: Count,
@@ -107,7 +112,11 @@ pub(crate) struct Count(AtomicU64);
 
 impl Count {
     pub(crate) fn add_one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add(1);
+    }
+
+    pub(crate) fn add(&self, many: u64) {
+        self.0.fetch_add(many, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
@@ -137,6 +146,7 @@ impl Counts {
             not_sent: self.not_sent.get(),
             delivered: self.delivered.get(),
             status_requests: self.status_requests.get(),
+            client_requests: self.client_requests.get(),
             receive_errors: self.receive_errors.get(),
             oversized: self.oversized.get(),
             truncated: self.truncated.get(),

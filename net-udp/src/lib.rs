@@ -2,6 +2,7 @@
 //!
 //! ```no_run
 //! use std::collections::BTreeMap;
+//! use biglock::kv::KvStore;
 //! use biglock::{Config, MemoryStorage, Node, NodeId};
 //! use biglock_udp::{UdpConfig, UdpTransport};
 //!
@@ -12,7 +13,7 @@
 //!     (NodeId(3), "10.0.0.3:4000".parse()?),
 //! ]);
 //! let transport = UdpTransport::bind(config)?;
-//! let node = Node::start(Config::new(1, [1, 2, 3]), MemoryStorage::new(), transport)?;
+//! let node = Node::start(Config::new(1, [1, 2, 3]), MemoryStorage::new(), transport, KvStore::new())?;
 //! println!("{}", node.status());
 //! # Ok(())
 //! # }
@@ -33,9 +34,11 @@
 
 pub mod codec;
 mod counters;
+mod kv;
 mod query;
 mod transport;
 
 pub use counters::Counters;
+pub use kv::kv_reader;
 pub use query::{QueryError, Report, query_status};
 pub use transport::{UdpConfig, UdpTransport};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::Counters;
-use crate::codec::{self, Invalid, MAX_DATAGRAM};
+use crate::codec::{self, Invalid, STATUS_DATAGRAM};
 
 /// How a node is: what it answers to [`query_status`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,9 +137,9 @@ fn ask(
     // Connected: the system lets only answers from there through, and says so if nobody listens there.
     socket.connect(addr)?;
 
-    let mut request = [0; MAX_DATAGRAM];
+    let mut request = [0; STATUS_DATAGRAM];
     let request = codec::encode_status_request(&mut request, cluster);
-    let mut answer = [0; MAX_DATAGRAM + 1];
+    let mut answer = [0; STATUS_DATAGRAM + 1];
     let clock = Clock::monotonic();
     let start = clock.now();
     for round in 1..=TRIES {
@@ -188,6 +188,12 @@ mod tests {
         serde_json::from_value(json!({
             "id": 1,
             "members": everybody,
+            "learners": [],
+            "members_committed": true,
+            "applied": 1,
+            "snapshot": { "term": 1, "index": 1 },
+            "durable_log": 1,
+            "transferring_to": 9,
             "term": u64::MAX,
             "role": "Leader",
             "leader": 1,
@@ -215,7 +221,7 @@ mod tests {
             let threads = (0..100).map(|number| format!("{number:049}"));
             let report = Report::new(status(no_leader), Counters::default(), threads);
             assert_eq!(report.threads.len(), Report::MAX_THREADS);
-            let mut buffer = [0; MAX_DATAGRAM];
+            let mut buffer = [0; STATUS_DATAGRAM];
             let length = codec::encode_report(&mut buffer, 1, &report).unwrap().len();
             assert!(length > 700, "{length}");
         }

@@ -1,7 +1,11 @@
 //! The transport: the sending half, and how the receiving one starts and ends.
 
+mod addresses;
+mod config;
 mod receiver;
+mod server;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -10,47 +14,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use biglock::rules::Members;
 use biglock::{Inbox, Message, NodeId, Outside, Transport, TransportError};
-use socket2::SockRef;
+use bytes::Bytes;
 
 use crate::Counters;
-use crate::codec::{self, Buffer, MAX_DATAGRAM};
+use crate::codec::{self, Frame};
 use crate::counters::Counts;
+use addresses::Addresses;
+pub use config::UdpConfig;
 use receiver::Receiver;
-
-/// What a [`UdpTransport`] is told. Make one with [`UdpConfig::new`] and change what you need.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct UdpConfig {
-    /// This node.
-    pub id: NodeId,
-    /// The cluster's id, the same on every node: a number that no other cluster in the network has.
-    pub cluster: u64,
-    /// The address to listen on, and to send from. Port 0 lets the system choose; see [`UdpTransport::local_addr`].
-    pub listen: SocketAddr,
-    /// Where the other nodes listen. This node may be among them and is ignored. Default: nobody; can be set
-    /// [later](UdpTransport::with_peers).
-    pub peers: BTreeMap<NodeId, SocketAddr>,
-    /// The size of the system's receive buffer, in bytes (`SO_RCVBUF`): what does not fit is lost. Default: what the system gives,
-    /// which holds some hundred messages.
-    pub receive_buffer: Option<usize>,
-    /// The size of the system's send buffer, in bytes (`SO_SNDBUF`): a sender waits while it is full. Default: what the system gives.
-    pub send_buffer: Option<usize>,
-}
-
-impl UdpConfig {
-    /// A node of this cluster that listens here, knows nobody, and has the defaults above.
-    pub fn new(id: NodeId, cluster: u64, listen: SocketAddr) -> UdpConfig {
-        UdpConfig {
-            id,
-            cluster,
-            listen,
-            peers: BTreeMap::new(),
-            receive_buffer: None,
-            send_buffer: None,
-        }
-    }
-}
+use server::Server;
 
 /// One node's end of the network: a UDP socket, on which any thread sends and one thread, "receiver", receives.
 ///
@@ -62,16 +36,21 @@ impl UdpConfig {
 /// an address that this machine no longer has) it takes up to a second.
 pub struct UdpTransport {
     link: Arc<Link>,
-    peers: Arc<BTreeMap<NodeId, SocketAddr>>,
+    addresses: Arc<Addresses>,
+    reader: Option<Reader>,
     /// Only with the handle that was started.
     receiver: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// Reads the state for a client; see [`UdpTransport::with_reader`].
+type Reader = Arc<dyn Fn(&[u8]) -> Bytes + Send + Sync>;
 
 impl Clone for UdpTransport {
     fn clone(&self) -> UdpTransport {
         UdpTransport {
             link: self.link.clone(),
-            peers: self.peers.clone(),
+            addresses: self.addresses.clone(),
+            reader: self.reader.clone(),
             receiver: Mutex::new(None),
         }
     }
@@ -83,6 +62,8 @@ struct Link {
     cluster: u64,
     socket: UdpSocket,
     local: SocketAddr,
+    /// The longest datagram that is sent, in bytes.
+    max_datagram: usize,
     counts: Counts,
     started: AtomicBool,
     stopping: AtomicBool,
@@ -92,60 +73,50 @@ impl UdpTransport {
     /// Binds the socket. Datagrams that arrive before the node starts wait in the system's buffer.
     ///
     /// # Errors
-    /// If the address is taken or not of this machine, or the system does not take the buffers' sizes.
+    /// If the address is taken or not of this machine, the system does not take the buffers' sizes, or the longest datagram is none.
     pub fn bind(config: UdpConfig) -> Result<UdpTransport, TransportError> {
+        let socket = config.bind()?;
         let listen = config.listen;
         let failed = |what: String| move |e: io::Error| TransportError::new(what, Some(e));
-        let socket = UdpSocket::bind(listen).map_err(failed(format!(
-            "can't listen on {listen} (is another node using it, and is it an address of this machine?)"
-        )))?;
         let local = socket
             .local_addr()
             .map_err(failed(format!("can't tell the port of {listen}")))?;
         socket
             .set_read_timeout(Some(LOOK_UP))
             .map_err(failed(format!("can't bound the wait on {listen}")))?;
-        let sizes = SockRef::from(&socket);
-        if let Some(bytes) = config.receive_buffer {
-            sizes
-                .set_recv_buffer_size(bytes)
-                .map_err(failed(format!("can't receive into {bytes} bytes")))?;
-            // Linux takes any size, and gives at most what its administrator allows.
-            if let Ok(got) = sizes.recv_buffer_size()
-                && got < bytes
-            {
-                tracing::warn!(
-                    asked = bytes,
-                    got,
-                    "the receive buffer is smaller than asked for; raise net.core.rmem_max"
-                );
-            }
-        }
-        if let Some(bytes) = config.send_buffer {
-            sizes
-                .set_send_buffer_size(bytes)
-                .map_err(failed(format!("can't send from {bytes} bytes")))?;
-        }
-        let transport = UdpTransport {
+        Ok(UdpTransport {
+            addresses: Arc::new(Addresses::new(config.id, config.peers)),
             link: Arc::new(Link {
                 id: config.id,
                 cluster: config.cluster,
                 socket,
                 local,
+                max_datagram: config.max_datagram,
                 counts: Counts::default(),
                 started: AtomicBool::new(false),
                 stopping: AtomicBool::new(false),
             }),
-            peers: Arc::default(),
+            reader: None,
             receiver: Mutex::new(None),
-        };
-        Ok(transport.with_peers(config.peers))
+        })
     }
 
     /// The same transport, with other peers: for addresses that are known only after everybody is bound. Before the node starts.
-    pub fn with_peers(mut self, mut peers: BTreeMap<NodeId, SocketAddr>) -> UdpTransport {
-        peers.remove(&self.link.id);
-        self.peers = Arc::new(peers);
+    pub fn with_peers(mut self, peers: BTreeMap<NodeId, SocketAddr>) -> UdpTransport {
+        self.addresses = Arc::new(Addresses::new(self.link.id, peers));
+        self
+    }
+
+    /// The same transport, for a node that serves [clients' reads](crate::Client::read): once a read is linearizable, `reader` gets the
+    /// client's question, and what it returns is the answer. It is called from the node's own threads, so it must not take long, nor
+    /// wait. Before the node starts.
+    ///
+    /// For a [`KvStore`](biglock::kv::KvStore) this is [`kv_reader`](crate::kv_reader).
+    pub fn with_reader(
+        mut self,
+        reader: impl Fn(&[u8]) -> Bytes + Send + Sync + 'static,
+    ) -> UdpTransport {
+        self.reader = Some(Arc::new(reader));
         self
     }
 
@@ -163,35 +134,35 @@ impl UdpTransport {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends one message, in one datagram.
-    fn send_one(&self, buffer: &mut Buffer, message: &Message) {
-        let Link {
-            id,
-            cluster,
-            socket,
-            counts,
-            ..
-        } = &*self.link;
-        let sent = match self.peers.get(&message.to) {
-            None => Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "its receiver is no peer",
-            )),
-            Some(peer) => codec::encode_message(buffer, *cluster, message)
-                .map_err(io::Error::other)
-                .and_then(|datagram| socket.send_to(datagram, peer)),
+    /// Sends the messages of `messages` that are for `to`, in as few datagrams as they fit into.
+    fn send_to(&self, buffer: &mut [u8], to: NodeId, messages: &[Message]) {
+        let link = &*self.link;
+        let mine = || messages.iter().filter(|message| message.to == to);
+        let Some(address) = self.addresses.find(to) else {
+            mine().for_each(|message| link.not_sent(message, &"its receiver has no known address"));
+            return;
         };
-        match sent {
-            Ok(_) => {
-                counts.sent.add_one();
-                tracing::trace!(node = id.0, %message, "sent");
+        let Ok(mut frame) = Frame::new(buffer, link.cluster, link.id, to) else {
+            return;
+        };
+        for message in mine() {
+            if frame.push(message).is_err() && frame.messages() > 0 {
+                link.flush(&mut frame, address);
+                if let Err(why) = frame.push(message) {
+                    link.not_sent(message, &why);
+                }
+            } else if frame.messages() == 0 {
+                link.not_sent(message, &"it does not fit into a datagram");
             }
-            Err(error) => {
-                counts.not_sent.add_one();
-                tracing::debug!(node = id.0, %message, %error, "not sent");
-            }
+            tracing::trace!(node = link.id.0, %message, "to be sent");
         }
+        link.flush(&mut frame, address);
     }
+}
+
+thread_local! {
+    /// Room for a datagram to send, so that none is made for each.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Transport for UdpTransport {
@@ -202,7 +173,9 @@ impl Transport for UdpTransport {
                 None,
             ));
         }
-        let receiver = Receiver::new(self.link.clone(), self.peers.clone(), inbox);
+        let (link, addresses) = (self.link.clone(), self.addresses.clone());
+        let server = Server::new(link.clone(), addresses.clone(), self.reader.clone());
+        let receiver = Receiver::new(link, addresses, server, inbox);
         let thread = thread::Builder::new()
             .name("receiver".into())
             .spawn(|| receiver.run())
@@ -211,11 +184,23 @@ impl Transport for UdpTransport {
         Ok(())
     }
 
-    fn send(&self, _: &Outside, messages: &[Message]) {
-        let mut buffer = [0; MAX_DATAGRAM];
-        for message in messages {
-            self.send_one(&mut buffer, message);
-        }
+    fn send(&self, outside: &Outside, messages: &[Message]) {
+        self.link.with_buffer(outside, |buffer| {
+            for (i, Message { to, .. }) in messages.iter().enumerate() {
+                // All for one receiver at its first message, in their order.
+                if messages[..i].iter().all(|before| before.to != *to) {
+                    self.send_to(buffer, *to, &messages[i..]);
+                }
+            }
+        });
+    }
+
+    fn max_payload(&self) -> usize {
+        codec::max_payload(self.link.max_datagram)
+    }
+
+    fn members_changed(&self, outside: &Outside, members: &Members) {
+        self.addresses.set_members(outside, members);
     }
 
     fn stop(&self, _: &Outside) {
@@ -242,6 +227,35 @@ impl Transport for UdpTransport {
 const LOOK_UP: Duration = Duration::from_secs(1);
 
 impl Link {
+    /// Lends room for one datagram to send, of the longest that this node sends.
+    fn with_buffer<R>(&self, _: &Outside, body: impl FnOnce(&mut [u8]) -> R) -> R {
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(self.max_datagram, 0);
+            body(buffer)
+        })
+    }
+
+    /// Sends what is in the frame, and empties it.
+    fn flush(&self, frame: &mut Frame<'_>, to: SocketAddr) {
+        let messages = frame.messages() as u64;
+        if messages == 0 {
+            return;
+        }
+        match self.socket.send_to(frame.bytes(), to) {
+            Ok(_) => self.counts.sent.add(messages),
+            Err(error) => {
+                self.counts.not_sent.add(messages);
+                tracing::debug!(node = self.id.0, %to, messages, %error, "not sent");
+            }
+        }
+        frame.clear();
+    }
+
+    fn not_sent(&self, message: &Message, why: &dyn std::fmt::Display) {
+        self.counts.not_sent.add(1);
+        tracing::debug!(node = self.id.0, %message, %why, "not sent");
+    }
+
     fn stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
@@ -261,91 +275,4 @@ impl Link {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use biglock::{Clock, Config, MemoryStorage, Node};
-
-    use super::*;
-
-    /// Longer than anything here takes; it only ends a test that hangs.
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    fn bind(listen: &str) -> UdpTransport {
-        let config = UdpConfig::new(NodeId(1), 1, listen.parse().unwrap());
-        UdpTransport::bind(config).unwrap()
-    }
-
-    /// Node 1 of two, whose time stands still: its receiver waits for datagrams and for nothing else.
-    fn start(transport: UdpTransport) -> Node {
-        let mut config = Config::new(1, [1, 2]);
-        config.clock = Clock::manual();
-        Node::start(config, MemoryStorage::new(), transport).unwrap()
-    }
-
-    fn must_stop(node: Node) {
-        let (stopped, stops) = mpsc::channel();
-        let stop = move || stopped.send(node.shutdown()).unwrap();
-        thread::Builder::new().spawn(stop).unwrap();
-        stops.recv_timeout(PATIENCE).expect("it hangs").unwrap();
-    }
-
-    /// The knock comes before or after it waits: both must do.
-    fn knock_wakes(listen: &str) {
-        for _ in 0..20 {
-            let link = bind(listen).link;
-            // So that nothing else wakes it in time.
-            link.socket.set_read_timeout(Some(2 * PATIENCE)).unwrap();
-            let (awake, woken) = mpsc::channel();
-            let socket = link.socket.try_clone().unwrap();
-            let receive = move || awake.send(socket.recv_from(&mut [0; 9])).unwrap();
-            thread::Builder::new().spawn(receive).unwrap();
-            link.knock();
-            let woken = woken.recv_timeout(PATIENCE);
-            let (length, _) = woken.expect("the receiver did not wake").unwrap();
-            assert_eq!(length, 0);
-        }
-    }
-
-    #[test]
-    fn a_knock_wakes_the_receiver() {
-        knock_wakes("127.0.0.1:0");
-        knock_wakes("0.0.0.0:0");
-        if UdpSocket::bind("[::1]:0").is_ok() {
-            knock_wakes("[::1]:0");
-            knock_wakes("[::]:0");
-        }
-    }
-
-    #[test]
-    fn it_stops_when_the_knock_is_lost() {
-        let elsewhere = UdpSocket::bind("127.0.0.1:0").unwrap();
-        elsewhere.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut transport = bind("127.0.0.1:0");
-        // As if the address had changed meanwhile, and were somebody else's.
-        Arc::get_mut(&mut transport.link).unwrap().local = elsewhere.local_addr().unwrap();
-        let link = transport.link.clone();
-        must_stop(start(transport));
-        let (length, _) = elsewhere.recv_from(&mut [0; 9]).unwrap();
-        assert_eq!(length, 0, "the knock");
-        assert_eq!(link.counts.snapshot(), Counters::default());
-    }
-
-    /// A socket that fails again and again, and can't even be knocked at: `stop` must get through the pauses in between.
-    #[test]
-    #[cfg(unix)]
-    fn a_socket_that_fails_is_counted_and_stops() {
-        let mut transport = bind("127.0.0.1:0");
-        let no_socket = std::fs::File::open("/dev/null").unwrap();
-        Arc::get_mut(&mut transport.link).unwrap().socket =
-            std::os::fd::OwnedFd::from(no_socket).into();
-        let link = transport.link.clone();
-        let node = start(transport);
-        while link.counts.snapshot().receive_errors < 4 {
-            thread::yield_now();
-        }
-        must_stop(node);
-        let counters = link.counts.snapshot();
-        assert_eq!(counters.dropped() + counters.delivered, 0, "{counters}");
-    }
-}
+mod tests;

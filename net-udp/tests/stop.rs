@@ -13,7 +13,7 @@ use biglock::{
     Batch, Clock, Config, Inbox, MemoryStorage, Message, Node, NodeId, Outside, Storage,
     StorageError, Stored, Term, Transport, TransportError,
 };
-use biglock_udp::codec::{self, MAX_DATAGRAM};
+use biglock_udp::codec::{self, SAFE_DATAGRAM};
 use biglock_udp::{UdpConfig, UdpTransport, query_status};
 
 /// Only ends a test that hangs.
@@ -32,7 +32,7 @@ fn bind(listen: &str) -> UdpTransport {
 fn start(storage: impl Storage + 'static, transport: impl Transport + 'static) -> Node {
     let mut config = Config::new(1, [1, 2]);
     config.clock = Clock::manual();
-    Node::start(config, storage, transport).unwrap()
+    Node::start(config, storage, transport, ()).unwrap()
 }
 
 /// Node 2 asks for a vote, which node 1 must write before it answers.
@@ -43,9 +43,10 @@ fn ask_for_vote(to: SocketAddr) {
         term: Term(1),
         body: Body::RequestVote {
             last: Position::default(),
+            handed_over: false,
         },
     };
-    let mut buffer = [0; MAX_DATAGRAM];
+    let mut buffer = [0; SAFE_DATAGRAM];
     let datagram = codec::encode_message(&mut buffer, CLUSTER, &message).unwrap();
     let socket = UdpSocket::bind(LOOPBACK).unwrap();
     socket.send_to(datagram, to).unwrap();
@@ -191,6 +192,10 @@ impl Transport for Both {
 
     fn send(&self, outside: &Outside, messages: &[Message]) {
         self.0.send(outside, messages);
+    }
+
+    fn max_payload(&self) -> usize {
+        self.0.max_payload()
     }
 
     fn stop(&self, outside: &Outside) {

@@ -1,6 +1,5 @@
 //! The receiving half: one thread, which also does whatever the node has to do about what it receives.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
 use std::net::SocketAddr;
@@ -11,22 +10,31 @@ use std::time::Duration;
 use biglock::{Inbox, NodeId, Outside};
 
 use super::Link;
+use super::addresses::Addresses;
+use super::server::Server;
 use crate::Report;
-use crate::codec::{self, Invalid, MAX_DATAGRAM, Request};
+use crate::codec::{self, Invalid, MAX_DATAGRAM, Messages, Request, STATUS_DATAGRAM};
 
 pub(super) struct Receiver {
     link: Arc<Link>,
-    peers: Arc<BTreeMap<NodeId, SocketAddr>>,
+    addresses: Arc<Addresses>,
+    server: Arc<Server>,
     inbox: Inbox,
 }
 
 impl Receiver {
     pub(super) fn new(
         link: Arc<Link>,
-        peers: Arc<BTreeMap<NodeId, SocketAddr>>,
+        addresses: Arc<Addresses>,
+        server: Server,
         inbox: Inbox,
     ) -> Receiver {
-        Receiver { link, peers, inbox }
+        Receiver {
+            link,
+            addresses,
+            server: Arc::new(server),
+            inbox,
+        }
     }
 
     /// Receives until the transport is stopped. Nothing is done between the system's answer and the check of the flag, so whatever
@@ -34,7 +42,7 @@ impl Receiver {
     pub(super) fn run(self) {
         let mut outside = Outside::claim("receiver");
         // One byte more than a datagram may have: the system cuts without a word what does not fit.
-        let mut buffer = [0; MAX_DATAGRAM + 1];
+        let mut buffer = vec![0; MAX_DATAGRAM + 1];
         let mut failures = 0;
         loop {
             let received = self.link.socket.recv_from(&mut buffer);
@@ -59,35 +67,51 @@ impl Receiver {
 
     /// Handles one datagram: checks it, and lets the node do its work for it.
     fn take(&self, outside: &mut Outside, datagram: &[u8], from: SocketAddr) {
-        let node = self.link.id.0;
-        match self.check(datagram) {
-            Ok(Request::Message(message)) => {
-                self.link.counts.delivered.add_one();
-                tracing::trace!(node, from = message.from.0, %message, "received");
-                self.inbox.deliver(outside, message);
-            }
+        let handled = match codec::decode_request(datagram, self.link.cluster) {
+            Ok(Request::Messages(messages)) => self.deliver(outside, messages, from),
             Ok(Request::Status) => {
                 self.link.counts.status_requests.add_one();
                 self.report(outside, from);
+                Ok(())
             }
-            Err(why) => {
-                self.link.counts.dropped(why);
-                tracing::debug!(node, %from, %why, "dropped a datagram");
+            Ok(Request::Client(request)) => {
+                self.link.counts.client_requests.add_one();
+                self.server.handle(&self.inbox, outside, request, from);
+                Ok(())
             }
+            Err(why) => Err(why),
+        };
+        if let Err(why) = handled {
+            self.link.counts.dropped(why);
+            tracing::debug!(node = self.link.id.0, %from, %why, "dropped a datagram");
         }
     }
 
-    fn check(&self, datagram: &[u8]) -> Result<Request, Invalid> {
-        let request = codec::decode_request(datagram, self.link.cluster)?;
-        if let Request::Message(message) = &request {
-            if !self.peers.contains_key(&message.from) {
-                return Err(Invalid::Stranger);
-            }
-            if message.to != self.link.id {
-                return Err(Invalid::Misaddressed);
-            }
+    /// Hands the node the messages of a datagram, up to the first that can't be read.
+    fn deliver(
+        &self,
+        outside: &mut Outside,
+        messages: Messages<'_>,
+        from: SocketAddr,
+    ) -> Result<(), Invalid> {
+        let (me, sender) = (self.link.id, messages.from);
+        // "Servers process incoming RPC requests without consulting their current configurations" (section 6): so anybody may send, but
+        // for those that nobody can be.
+        if sender == me || sender == NodeId(0) {
+            return Err(Invalid::Stranger);
         }
-        Ok(request)
+        if messages.to != me {
+            return Err(Invalid::Misaddressed);
+        }
+        for message in messages {
+            let message = message?;
+            // Only whoever can write a message is remembered.
+            self.addresses.heard(sender, from);
+            self.link.counts.delivered.add_one();
+            tracing::trace!(node = me.0, from = sender.0, %message, "received");
+            self.inbox.deliver(outside, message);
+        }
+        Ok(())
     }
 
     /// Tells `asker` how the node is. The answer is not longer than the question.
@@ -98,7 +122,7 @@ impl Receiver {
             .iter()
             .map(|of| format!("{} {}", of.thread, of.activity));
         let report = Report::new(status, self.link.counts.snapshot(), threads);
-        let mut buffer = [0; MAX_DATAGRAM];
+        let mut buffer = [0; STATUS_DATAGRAM];
         let sent = codec::encode_report(&mut buffer, self.link.cluster, &report)
             .map_err(io::Error::other)
             .and_then(|datagram| self.link.socket.send_to(datagram, asker));

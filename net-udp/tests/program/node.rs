@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
 
-use biglock::rules::{Body, Position};
+use biglock::rules::{Beat, Body, Position};
 use biglock::{Message, NodeId, Term};
 use biglock_udp::codec;
 use rustix::process::Signal;
@@ -171,10 +171,12 @@ fn a_node_that_must_stop_says_why_and_fails() {
             term: Term(9),
             body: Body::AppendEntries {
                 prev: Position::default(),
+                entries: vec![],
                 commit: 0,
+                beat: Beat::default(),
             },
         };
-        let mut buffer = [0; codec::MAX_DATAGRAM];
+        let mut buffer = [0; codec::SAFE_DATAGRAM];
         let datagram = codec::encode_message(&mut buffer, 5, &message).expect("it fits");
         socket.send_to(datagram, &addr).expect("it is sent");
     }

@@ -14,8 +14,9 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use anyhow::{Context, bail};
+use biglock::kv::KvStore;
 use biglock::{Node, Outside, Stopped, WaitError};
-use biglock_udp::{UdpConfig, UdpTransport};
+use biglock_udp::{UdpConfig, UdpTransport, kv_reader};
 use crossbeam_channel::Sender;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::prelude::*;
@@ -54,9 +55,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let id = settings.config.id;
     let mut udp = UdpConfig::new(id, settings.cluster, settings.listen);
     udp.peers = settings.peers;
-    let transport = UdpTransport::bind(udp)?;
+    udp.max_datagram = settings.max_datagram.unwrap_or(udp.max_datagram);
+    let keys = KvStore::new();
+    let transport = UdpTransport::bind(udp)?.with_reader(kv_reader(keys.clone()));
     let storage = Store::open(id, &settings.place, events.as_ref())?;
-    let node = Arc::new(Node::start(settings.config, storage, transport.clone())?);
+    let node = Arc::new(Node::start(
+        settings.config,
+        storage,
+        transport.clone(),
+        keys,
+    )?);
     if let Some(events) = &events {
         events.tell(Line::Started {
             node: id.0,

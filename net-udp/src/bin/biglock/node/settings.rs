@@ -56,6 +56,12 @@ struct About {
     /// The other nodes, e.g. `2=127.0.0.1:7002,3=127.0.0.1:7003`
     #[arg(long, value_name = "ID=ADDR", value_delimiter = ',')]
     peers: Option<Vec<Peer>>,
+    /// Wait to be added to a cluster that runs, with `biglock members add`; `peers` are its nodes
+    #[arg(long)]
+    join: bool,
+    /// The longest datagram to send; a command must fit into one [default: 1200, which every network carries in one piece]
+    #[arg(long, value_name = "BYTES")]
+    max_datagram: Option<usize>,
     /// The folder for what must survive a crash
     #[arg(long, value_name = "DIR", conflicts_with = "memory")]
     data: Option<PathBuf>,
@@ -69,9 +75,11 @@ struct About {
 
 /// Another node and where it listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Peer {
-    id: NodeId,
-    addr: SocketAddr,
+pub struct Peer {
+    /// Its number.
+    pub id: NodeId,
+    /// Where it listens.
+    pub addr: SocketAddr,
 }
 
 impl FromStr for Peer {
@@ -110,6 +118,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The other nodes.
     pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// The longest datagram to send, in bytes.
+    pub max_datagram: Option<usize>,
     /// The store.
     pub place: Place,
     /// Whether to write events.
@@ -164,6 +174,8 @@ impl About {
             cluster: self.cluster.or(other.cluster),
             listen: self.listen.or(other.listen),
             peers: self.peers.or(other.peers),
+            join: self.join || other.join,
+            max_datagram: self.max_datagram.or(other.max_datagram),
             data,
             memory,
             seed: self.seed.or(other.seed),
@@ -202,7 +214,10 @@ impl About {
         );
 
         let members = peers.keys().map(|id| id.0).chain([id]);
-        let mut config = Config::new(id, members);
+        let mut config = match self.join {
+            true => Config::joining(id),
+            false => Config::new(id, members),
+        };
         config.seed = self.seed;
         tuning.apply(&mut config);
         config.validate()?;
@@ -211,6 +226,7 @@ impl About {
             cluster: self.cluster.unwrap_or(1),
             listen,
             peers,
+            max_datagram: self.max_datagram,
             place,
             events: false,
             exit_with_stdin: false,

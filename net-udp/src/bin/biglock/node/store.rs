@@ -14,6 +14,8 @@ pub struct Store {
     id: NodeId,
     inner: Box<dyn Storage>,
     lines: Option<Sender<Line>>,
+    /// Term and vote as they were told last.
+    told: Option<HardState>,
 }
 
 impl Store {
@@ -27,6 +29,7 @@ impl Store {
             id,
             inner,
             lines: events.map(Events::lines),
+            told: None,
         })
     }
 
@@ -41,6 +44,7 @@ impl Storage for Store {
     fn load(&mut self, outside: &Outside) -> Result<Stored, StorageError> {
         let stored = self.inner.load(outside)?;
         let HardState { term, voted_for } = stored.hard_state;
+        self.told = Some(stored.hard_state);
         self.tell(|node| Line::Loaded {
             node,
             term: term.0,
@@ -51,6 +55,10 @@ impl Storage for Store {
 
     fn write(&mut self, outside: &Outside, batch: &Batch) -> Result<(), StorageError> {
         self.inner.write(outside, batch)?;
+        // Most batches are about the log alone.
+        if self.told.replace(batch.hard_state) == Some(batch.hard_state) {
+            return Ok(());
+        }
         let HardState { term, voted_for } = batch.hard_state;
         // Told before core hears of it, so before anything that relies on it can leave this node.
         self.tell(|node| Line::Durable {
@@ -59,5 +67,9 @@ impl Storage for Store {
             voted_for: voted_for.map(|id| id.0),
         });
         Ok(())
+    }
+
+    fn is_instant(&self) -> bool {
+        self.inner.is_instant()
     }
 }

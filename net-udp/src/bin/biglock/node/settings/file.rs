@@ -33,6 +33,8 @@ fn about(mut keys: Keys) -> anyhow::Result<(About, Tuning)> {
         cluster: keys.take("cluster", "cluster = 1")?,
         listen: keys.take("listen", "listen = \"127.0.0.1:7001\"")?,
         peers: keys.take_peers()?,
+        join: keys.take("join", "join = true")?.unwrap_or(false),
+        max_datagram: keys.take("max-datagram", "max-datagram = 1200")?,
         data: keys.take("data", "data = \"./node-1\"")?,
         memory: keys.take("memory", "memory = true")?.unwrap_or(false),
         seed: keys.take("seed", "seed = 42")?,
