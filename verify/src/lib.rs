@@ -12,6 +12,8 @@
 //! | [`catalogue`] | known bugs: a page and a patch each |
 //! | [`plant`] | plants a bug in a copy of the source, builds it, and sees whether a check finds it |
 //! | [`linearizable`] | judges what the clients of a key-value store saw |
+//! | [`sim`] | whole clusters in virtual time, on machines that fail in every way we could think of |
+//! | [`lab`] | the lab suite of the course, and more of its kind, on the simulator |
 //! | [`report`] | rows, tables, JSON, the golden counts |
 //! | [`jobs`] | runs models as processes, over the cores, with progress |
 
@@ -22,11 +24,13 @@ pub mod diagram;
 #[cfg(biglock_loom)]
 pub mod harness;
 pub mod jobs;
+pub mod lab;
 pub mod linearizable;
 #[cfg(biglock_loom)]
 pub mod models;
 pub mod plant;
 pub mod record;
 pub mod report;
+pub mod sim;
 #[cfg(biglock_loom)]
 pub mod world;

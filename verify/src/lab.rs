@@ -1,0 +1,121 @@
+//! The lab suite of MIT 6.824 (6.5840), written anew on the [simulator](crate::sim), and what it leaves out.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`lab_2a`] | leader election |
+//! | [`lab_2b`] | log replication |
+//! | [`lab_2c`] | persistence |
+//! | [`lab_2d`] | log compaction |
+//! | [`rsm`] | a replicated state machine |
+//! | [`kv`] | a fault-tolerant key-value service |
+//! | [`holes`] | what the course's suite does not try |
+//! | [`members`] | changes of the members, learners, transfer |
+//! | [`reads`] | linearizable reads off the log |
+//!
+//! Each test is a function of a seed. `cargo test -p biglock-verify --test lab` runs a few seeds of each, always the same;
+//! `BIGLOCK_SEED=7` runs that seed alone, `BIGLOCK_SEEDS=100` the seeds 1 to 100, and with `BIGLOCK_TRACE=1` every message is printed. The
+//! program `soak` runs fresh seeds for as long as it is told.
+
+pub mod cluster;
+pub mod lab_2a;
+pub mod lab_2b;
+
+/// A test of the suite.
+#[derive(Clone, Copy, Debug)]
+pub struct Test {
+    /// Its name, with its module.
+    pub name: &'static str,
+    /// Runs it with a seed.
+    pub run: fn(u64),
+    /// How many seeds are run unless somebody says otherwise.
+    pub seeds: u64,
+}
+
+/// The list of all tests, in one place: hands it to the macro that is named. A number is how many seeds are run unless somebody says
+/// otherwise.
+#[macro_export]
+macro_rules! lab_suite {
+    ($with:ident) => {
+        $with! {
+            lab_2a {
+                initial_election 5,
+                re_election 5,
+                many_elections 3,
+            }
+            lab_2b {
+                basic_agree 3,
+                rpc_bytes 3,
+                follower_failure 3,
+                leader_failure 3,
+                fail_agree 3,
+                fail_no_agree 3,
+                concurrent_starts 3,
+                rejoin 3,
+                backup 2,
+                count 3,
+            }
+        }
+    };
+}
+
+macro_rules! list {
+    ($($module:ident { $($name:ident $seeds:literal,)* })*) => {
+        /// Every test.
+        pub const ALL: &[Test] = &[
+            $($(Test {
+                name: concat!(stringify!($module), "::", stringify!($name)),
+                run: $module::$name,
+                seeds: $seeds,
+            },)*)*
+        ];
+    };
+}
+
+lab_suite!(list);
+
+/// The test of this name.
+pub fn find(name: &str) -> Option<&'static Test> {
+    ALL.iter().find(|test| test.name == name)
+}
+
+/// Runs a test with the seeds that the environment asks for, or else its own.
+///
+/// # Panics
+/// If the test fails; the seed is printed, and how to run it again.
+pub fn run(test: &Test) {
+    let number = |name| {
+        let text = std::env::var(name).ok()?;
+        Some(
+            text.parse()
+                .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+        )
+    };
+    let seeds = match number("BIGLOCK_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("BIGLOCK_SEEDS").unwrap_or(test.seeds),
+    };
+    for seed in seeds {
+        let told = TellSeed { test, seed };
+        (test.run)(seed);
+        drop(told);
+    }
+}
+
+/// Says which seed it was if the test panics.
+struct TellSeed<'a> {
+    test: &'a Test,
+    seed: u64,
+}
+
+impl Drop for TellSeed<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let TellSeed { test, seed } = self;
+            let name = test.name;
+            eprintln!("{name} failed with seed {seed}; to see it again:");
+            eprintln!(
+                "BIGLOCK_SEED={seed} cargo test -p biglock-verify --test lab -- --exact {name}"
+            );
+        }
+    }
+}
