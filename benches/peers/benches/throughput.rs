@@ -16,7 +16,7 @@ const MEASUREMENT: Duration = Duration::from_millis(1500);
 /// Those that are measured against each other.
 struct Wire {
     name: &'static str,
-    biglock: Option<Start>,
+    biglock: Start,
     /// Name, how it is started, and the reach that the project set itself.
     peers: &'static [(&'static str, Start, Option<f64>)],
 }
@@ -24,7 +24,7 @@ struct Wire {
 const WIRES: [Wire; 3] = [
     Wire {
         name: "pure",
-        biglock: Some(|| Box::new(biglock::Pure::start())),
+        biglock: || Box::new(biglock::Pure::start()),
         peers: &[(
             "raft-rs 0.7",
             || Box::new(raft_rs::pure::Pure::start()),
@@ -33,7 +33,7 @@ const WIRES: [Wire; 3] = [
     },
     Wire {
         name: "threads",
-        biglock: Some(|| Box::new(biglock::Cluster::local())),
+        biglock: || Box::new(biglock::Cluster::local()),
         peers: &[
             (
                 "raft-rs 0.7",
@@ -54,7 +54,7 @@ const WIRES: [Wire; 3] = [
     },
     Wire {
         name: "UDP",
-        biglock: UDP,
+        biglock: || Box::new(biglock::Cluster::udp()),
         peers: &[(
             "raft-rs 0.7",
             || Box::new(raft_rs::udp::Udp::start()),
@@ -62,11 +62,6 @@ const WIRES: [Wire; 3] = [
         )],
     },
 ];
-
-#[cfg(feature = "udp")]
-const UDP: Option<Start> = Some(|| Box::new(biglock::Cluster::udp()));
-#[cfg(not(feature = "udp"))]
-const UDP: Option<Start> = None;
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -83,12 +78,11 @@ fn main() {
         group.throughput(Throughput::Elements(1));
         group.sampling_mode(SamplingMode::Flat);
         for in_flight in IN_FLIGHT {
-            if let Some(start) = wire.biglock {
-                let mut alone = Lasting::new(start);
-                bench(&mut group, "Biglock", in_flight, |commands| {
-                    alone.commit(commands, in_flight)
-                });
-            }
+            let mut alone = Lasting::new(wire.biglock);
+            bench(&mut group, "Biglock", in_flight, |commands| {
+                alone.commit(commands, in_flight)
+            });
+            drop(alone);
             for &(peer, start, reach) in wire.peers {
                 let mut duel = Duel::new(start, wire.biglock);
                 let mut ran = false;

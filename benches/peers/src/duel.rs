@@ -54,19 +54,19 @@ pub struct Samples {
     pub biglock: Vec<f64>,
 }
 
-/// A peer and, if there is one on its wire, Biglock.
+/// A peer and Biglock.
 pub struct Duel {
     peer: Lasting,
-    biglock: Option<Lasting>,
+    biglock: Lasting,
     samples: Samples,
 }
 
 impl Duel {
     /// Nothing runs before the first command.
-    pub fn new(peer: Start, biglock: Option<Start>) -> Duel {
+    pub fn new(peer: Start, biglock: Start) -> Duel {
         Duel {
             peer: Lasting::new(peer),
-            biglock: biglock.map(Lasting::new),
+            biglock: Lasting::new(biglock),
             samples: Samples::default(),
         }
     }
@@ -74,12 +74,11 @@ impl Duel {
     /// Both commit this many commands, one after the other, so that a slow second of the machine slows both. Returns the peer's time.
     pub fn commit(&mut self, commands: u64, in_flight: usize) -> Duration {
         let peer = self.peer.commit(commands, in_flight);
-        let biglock = self.biglock.as_mut();
-        let biglock = biglock.map(|biglock| biglock.commit(commands, in_flight));
+        let biglock = self.biglock.commit(commands, in_flight);
         if commands >= WINDOWS * in_flight as u64 && self.samples.peer.len() < ENOUGH {
             let each = |took: Duration| took.as_secs_f64() * 1e9 / commands as f64;
             self.samples.peer.push(each(peer));
-            self.samples.biglock.extend(biglock.map(each));
+            self.samples.biglock.push(each(biglock));
         }
         peer
     }

@@ -54,11 +54,9 @@ fn text(row: &Row) -> String {
         row.peer,
         row.samples.peer.len()
     );
-    let Some(peer) = median(&row.samples.peer) else {
+    let (Some(peer), Some(biglock)) = (median(&row.samples.peer), median(&row.samples.biglock))
+    else {
         return format!("{head} | too short to measure");
-    };
-    let Some(biglock) = median(&row.samples.biglock) else {
-        return format!("{head} | {:>9.0} {:>9}", 1e9 / peer, "-");
     };
     let turns = row.samples.peer.iter().zip(&row.samples.biglock);
     let turns: Vec<f64> = turns.map(|(peer, biglock)| peer / biglock).collect();

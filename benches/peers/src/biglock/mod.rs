@@ -2,7 +2,6 @@
 
 mod cluster;
 mod pure;
-#[cfg(feature = "udp")]
 mod udp;
 
 pub use cluster::Cluster;

@@ -37,8 +37,8 @@ impl Node {
             max_inflight_msgs: 256,
             check_quorum: true,
             pre_vote: true,
-            // Several proposals become one message.
-            batch_append: true,
+            // It would put messages together beyond any limit; and a turn's commands are one proposal, so one message, anyway.
+            batch_append: false,
             // Followers learn what is committed with the next append or heartbeat, as in Biglock.
             skip_bcast_commit: true,
             ..Config::default()
