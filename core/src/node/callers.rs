@@ -72,6 +72,8 @@ impl Told {
 pub(super) struct Callers {
     /// Who proposed which entry. By index **and term**: another entry may take the index.
     proposals: BTreeMap<(u64, Term), Tell<Decided>>,
+    /// The term of the last entry that was applied.
+    applied_term: Term,
     /// When proposals that nobody has decided by then are given up: set when this node no longer leads.
     abandon_at: Option<Time>,
     /// Reads that wait for an index,
@@ -105,11 +107,20 @@ impl Callers {
     }
 
     /// These entries were applied, and so everything up to the last of them is decided: whoever proposed the very entry that stands
-    /// there has its reply; whoever proposed another for that index has lost.
+    /// there has its reply; whoever proposed another for that index has lost. So has whoever proposed something of an earlier term for a
+    /// later index: terms never go down along a log, so no such entry can follow (5.3).
     pub(super) fn applied(&mut self, first: u64, replies: Vec<(Term, Reply)>) {
         let last = first + replies.len() as u64 - 1;
         let later = self.proposals.split_off(&(last + 1, Term(0)));
         let decided = std::mem::replace(&mut self.proposals, later);
+        let newest = replies.last().map_or(self.applied_term, |(term, _)| *term);
+        if newest > self.applied_term {
+            self.applied_term = newest;
+            let earlier = |(_, term): &(u64, Term), _: &mut Tell<Decided>| *term < newest;
+            let lost = self.proposals.extract_if(.., earlier);
+            let lost = lost.map(|(_, who)| Told::Proposal(who, Err(Undecided::Lost)));
+            self.told.extend(lost);
+        }
         let mut replies: Vec<Option<(Term, Reply)>> = replies.into_iter().map(Some).collect();
         for ((index, term), who) in decided {
             let offset = index.checked_sub(first);
