@@ -32,13 +32,13 @@
 
 #![forbid(unsafe_code)]
 
+mod client;
 pub mod codec;
 mod counters;
-mod kv;
 mod query;
 mod transport;
 
+pub use client::{Client, ClientConfig, ClientError, Heard, KvClient, Swapped, kv_reader};
 pub use counters::Counters;
-pub use kv::kv_reader;
 pub use query::{QueryError, Report, query_status};
 pub use transport::{UdpConfig, UdpTransport};

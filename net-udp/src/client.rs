@@ -1,0 +1,278 @@
+//! Asking a cluster for something over UDP, though datagrams get lost, arrive twice, and leaders die.
+
+mod error;
+mod exchange;
+mod kv;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use biglock::rules::{BadChange, Change};
+use biglock::{NodeId, Position, SessionReply, SessionRequest, Time};
+use bytes::Bytes;
+
+use crate::codec::{Ask, Listed, MAX_DATAGRAM, Outcome, Refused, SAFE_DATAGRAM};
+pub use error::{ClientError, Heard};
+use exchange::{Answered, Exchange, Whom};
+pub use kv::{KvClient, Swapped, kv_reader};
+
+/// What a [`Client`] is told. Make one with [`ClientConfig::new`] and change what you need.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientConfig {
+    /// The cluster's id, as its nodes have it.
+    pub cluster: u64,
+    /// Where its nodes listen; some of them are enough, since they name the leader. All IPv4, or all IPv6.
+    pub servers: BTreeMap<NodeId, SocketAddr>,
+    /// How long a call may take, with all that is sent again. Default: 10 s.
+    pub timeout: Duration,
+    /// How long the session may be idle before the cluster forgets it. Longer than `timeout`, or a call might outlive it. Default: 60 s.
+    pub patience: Duration,
+    /// The longest datagram to send, in bytes: a command must fit into one. Default: 1,200, as a node's
+    /// [`max_datagram`](crate::UdpConfig::max_datagram), which bounds the answers.
+    pub max_datagram: usize,
+}
+
+impl ClientConfig {
+    /// A client of this cluster, with the defaults above.
+    pub fn new(
+        cluster: u64,
+        servers: impl IntoIterator<Item = (NodeId, SocketAddr)>,
+    ) -> ClientConfig {
+        ClientConfig {
+            cluster,
+            servers: servers.into_iter().collect(),
+            timeout: Duration::from_secs(10),
+            patience: Duration::from_secs(60),
+            max_datagram: SAFE_DATAGRAM,
+        }
+    }
+}
+
+/// A client of a cluster: finds the leader, sends again what was lost, and has **each command run exactly once** however often it was sent
+/// (section 8 of the paper; dissertation, chapter 6; lecture 2).
+///
+/// Every request has a number (the XID of lecture 2), so that late and repeated replies are told from the one that is waited for. Every
+/// command has besides a number in the client's *session*, which is a part of the replicated state: a command that arrives again, at
+/// this leader or the next, before or after a restart, is not run again, and has the reply of the first time. With each command the
+/// client says up to where it has seen the replies, so that the servers can forget those.
+///
+/// The session is opened by the first [`call`](Client::call). It belongs to this value: one call at a time, so give each thread a client
+/// of its own. Dropping the client closes the session, if the one datagram that says so arrives; otherwise it expires.
+///
+/// ```no_run
+/// use biglock::NodeId;
+/// use biglock_udp::{ClientConfig, KvClient};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let servers = [(NodeId(1), "10.0.0.1:4000".parse()?), (NodeId(2), "10.0.0.2:4000".parse()?)];
+/// let mut client = KvClient::connect(ClientConfig::new(7, servers))?;
+/// client.append("log", "one line\n")?; // once, whatever gets lost
+/// println!("{:?}", client.get("log")?); // linearizable
+/// # Ok(())
+/// # }
+/// ```
+pub struct Client {
+    config: ClientConfig,
+    exchange: Exchange,
+    session: Option<Session>,
+}
+
+struct Session {
+    id: u64,
+    /// The number of the next command.
+    next: u64,
+}
+
+impl Client {
+    /// A client with a socket of its own. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// If the configuration can't work, or the system gives no socket.
+    pub fn connect(config: ClientConfig) -> Result<Client, ClientError> {
+        if config.max_datagram > MAX_DATAGRAM {
+            return Err(ClientError::Config(format!(
+                "max_datagram is {}: {MAX_DATAGRAM} bytes are the most",
+                config.max_datagram
+            )));
+        }
+        if config.patience <= config.timeout {
+            return Err(ClientError::Config(format!(
+                "patience is {:?}: make it longer than the timeout, {:?}",
+                config.patience, config.timeout
+            )));
+        }
+        Ok(Client {
+            exchange: Exchange::new(&config)?,
+            config,
+            session: None,
+        })
+    }
+
+    /// Runs a command exactly once, and returns the state machine's reply. It is sent until there is one.
+    ///
+    /// If the session expired meanwhile (this client was idle for longer than its [patience](ClientConfig::patience), or the cluster lost its
+    /// memory) and the command was begun but once, it surely was not run: then another session is opened, and it is sent again.
+    ///
+    /// # Errors
+    /// If there is no reply in time, the session expired, or the command is too long. Ask the error whether the command
+    /// [may have run](ClientError::may_have_run). If it may, it may also run yet: until the next call of this client is answered, after
+    /// which a command that was not run before never is.
+    pub fn call(&mut self, command: impl Into<Bytes>) -> Result<Bytes, ClientError> {
+        let command = command.into();
+        let until = self.until();
+        loop {
+            let (session, sequence) = self.next_number(until)?;
+            let ask = Ask::Session(SessionRequest::Call {
+                session,
+                sequence,
+                // One at a time: whatever came before was answered, or given up.
+                seen: sequence,
+                command: command.clone(),
+            });
+            let answered = self.exchange.ask(ask, Whom::Leader, until)?;
+            match answered.outcome {
+                Outcome::Session(SessionReply::Done(reply)) => return Ok(reply),
+                Outcome::Session(SessionReply::Expired) => {
+                    self.session = None;
+                    // The one request that was begun is the one that found it expired. Had the network brought it twice, and the first
+                    // been run, the session would live on for longer than a call takes.
+                    if answered.in_doubt > 1 {
+                        return Err(ClientError::SessionExpired);
+                    }
+                }
+                other => return Err(ClientError::of(other)),
+            }
+        }
+    }
+
+    /// The session, opened if need be, and the number of the command that comes next.
+    fn next_number(&mut self, until: Time) -> Result<(u64, u64), ClientError> {
+        let session = match &mut self.session {
+            Some(session) => session,
+            None => {
+                let id = self.open(until).map_err(ClientError::before_it_was_sent)?;
+                self.session.insert(Session { id, next: 1 })
+            }
+        };
+        let sequence = session.next;
+        session.next += 1;
+        Ok((session.id, sequence))
+    }
+
+    /// Opens a session. If the reply is lost, the next attempt opens another, and the first expires.
+    fn open(&mut self, until: Time) -> Result<u64, ClientError> {
+        let patience = self.config.patience;
+        let open = Ask::Session(SessionRequest::Open { patience });
+        match self.exchange.ask(open, Whom::Leader, until)?.outcome {
+            Outcome::Session(SessionReply::Opened { session }) => Ok(session),
+            other => Err(ClientError::of(other)),
+        }
+    }
+
+    /// Reads from the state of any node, linearizably: the answer holds everything that was answered before this call. Nothing is
+    /// written to the log. What the question means is up to the nodes' [readers](crate::UdpTransport::with_reader).
+    ///
+    /// # Errors
+    /// If there is no answer in time, or the nodes have no readers.
+    pub fn read(&mut self, question: impl Into<Bytes>) -> Result<Bytes, ClientError> {
+        let until = self.until();
+        let ask = Ask::Read(question.into());
+        match self.exchange.ask(ask, Whom::Any, until)?.outcome {
+            Outcome::Value(answer) => Ok(answer),
+            other => Err(ClientError::of(other)),
+        }
+    }
+
+    /// Who belongs to the cluster, and who leads it.
+    ///
+    /// # Errors
+    /// If there is no answer in time.
+    pub fn members(&mut self) -> Result<(BTreeMap<NodeId, Listed>, Option<NodeId>), ClientError> {
+        let until = self.until();
+        match self.exchange.ask(Ask::Members, Whom::Any, until)?.outcome {
+            Outcome::Members { members, leader } => Ok((members, leader)),
+            other => Err(ClientError::of(other)),
+        }
+    }
+
+    /// Changes the members, one node at a time, and returns when that is committed. A change that had to be sent more than once, and is found
+    /// to be made already, counts as made.
+    ///
+    /// # Errors
+    /// If it makes no sense, a learner has not caught up yet, or there is no answer in time.
+    pub fn change_members(&mut self, change: Change) -> Result<(), ClientError> {
+        let until = self.until();
+        let ask = Ask::Change(change.clone());
+        let Answered { outcome, sent, .. } = self.exchange.ask(ask, Whom::Leader, until)?;
+        match outcome {
+            Outcome::Changed => Ok(()),
+            Outcome::Refused(Refused::Change(why)) if sent > 1 && is_made(&change, &why) => Ok(()),
+            other => Err(ClientError::of(other)),
+        }
+    }
+
+    /// Hands the leadership over, and returns when that node leads. Whoever leads in between is asked again.
+    ///
+    /// # Errors
+    /// If the node is no voter, or does not lead in time.
+    pub fn transfer_leadership(&mut self, to: u64) -> Result<(), ClientError> {
+        let until = self.until();
+        let ask = Ask::Transfer(NodeId(to));
+        match self.exchange.ask(ask, Whom::Leader, until)?.outcome {
+            Outcome::Leads(_) => Ok(()),
+            other => Err(ClientError::of(other)),
+        }
+    }
+
+    /// Makes a node take a snapshot of its state, and drop the log before it. Returns the last entry that it holds.
+    ///
+    /// # Errors
+    /// If there is no answer in time, or nobody knows where this node is.
+    pub fn snapshot(&mut self, node: u64) -> Result<Position, ClientError> {
+        let until = self.until();
+        let whom = Whom::Only(NodeId(node));
+        match self.exchange.ask(Ask::Snapshot, whom, until)?.outcome {
+            Outcome::Snapshot(last) => Ok(last),
+            other => Err(ClientError::of(other)),
+        }
+    }
+
+    fn until(&self) -> Time {
+        self.exchange.now() + self.config.timeout
+    }
+}
+
+/// Whether what the change was to bring about is there.
+fn is_made(change: &Change, why: &BadChange) -> bool {
+    matches!(
+        (change, why),
+        (Change::AddLearner { .. }, BadChange::AlreadyAMember(_))
+            | (
+                Change::Promote(_) | Change::Demote(_),
+                BadChange::NoDifference(_)
+            )
+            | (Change::Remove(_), BadChange::NotAMember(_))
+    )
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("config", &self.config)
+            .field("session", &self.session.as_ref().map(|session| session.id))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Client {
+    /// Says good-bye, once: nobody waits for an answer.
+    fn drop(&mut self) {
+        if let Some(Session { id: session, .. }) = self.session {
+            let close = Ask::Session(SessionRequest::Close { session });
+            self.exchange.tell(close);
+        }
+    }
+}

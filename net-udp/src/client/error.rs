@@ -1,0 +1,147 @@
+//! What a client says when it has no answer.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use biglock::NodeId;
+use biglock::codec::Malformed;
+use thiserror::Error;
+
+use crate::codec::{Outcome, Refused};
+
+/// Why a client has no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// It was told what can't work. Nothing was sent.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// The system gave no socket. Nothing was sent.
+    #[error("can't open a socket: {0}")]
+    Socket(#[source] io::Error),
+    /// There was no answer in time.
+    #[error(
+        "no answer in {timeout:?}: {heard}{}",
+        if *.may_have_run { "; it may have run, or may run yet" } else { "" }
+    )]
+    TimedOut {
+        /// How long it had.
+        timeout: Duration,
+        /// What was heard last.
+        heard: Heard,
+        /// Whether the cluster may have done it, or may do it yet.
+        may_have_run: bool,
+    },
+    /// The session expired while the command was sent again and again: **it may have run**, and nobody can tell any more. The next call
+    /// opens another session.
+    #[error(
+        "the session expired while the command was sent again and again: it may have run, and nobody can tell any more"
+    )]
+    SessionExpired,
+    /// The command does not fit into a datagram, of this client or of the cluster. It was not run.
+    #[error("the command has {size} bytes; at most {limit} fit into a datagram")]
+    TooLarge {
+        /// Its length, in bytes.
+        size: u64,
+        /// The most that fit, in bytes.
+        limit: u64,
+    },
+    /// It was done, and what came of it does not fit into a datagram of the node.
+    #[error(
+        "it was done, but its answer of {size} bytes does not fit into a datagram of the node: raise the nodes' max_datagram"
+    )]
+    AnswerTooLarge {
+        /// The length of the answer, in bytes.
+        size: u64,
+    },
+    /// It makes no sense. Nothing was done.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Nobody has said where this node is. Nothing was sent.
+    #[error("nobody knows where {0} is: name its address")]
+    UnknownServer(NodeId),
+    /// A node answered what is no answer to that, or its state machine is another.
+    #[error(
+        "a node gave an answer that makes no sense: is its state machine the one that this client is for? {0}"
+    )]
+    Nonsense(String),
+}
+
+impl ClientError {
+    /// Whether what was asked may have been done, or may be done yet.
+    pub fn may_have_run(&self) -> bool {
+        match self {
+            ClientError::TimedOut { may_have_run, .. } => *may_have_run,
+            ClientError::SessionExpired
+            | ClientError::AnswerTooLarge { .. }
+            | ClientError::Nonsense(_) => true,
+            _ => false,
+        }
+    }
+
+    /// What is an outcome, but not the one that was hoped for.
+    pub(super) fn of(outcome: Outcome) -> ClientError {
+        match outcome {
+            Outcome::TooLarge { size, limit } => ClientError::TooLarge { size, limit },
+            Outcome::AnswerTooLarge { size } => ClientError::AnswerTooLarge { size },
+            Outcome::Refused(why) => ClientError::Refused(why),
+            other => ClientError::Nonsense(format!("{other:?}")),
+        }
+    }
+
+    /// The same, when what was to be done was not even sent.
+    pub(super) fn before_it_was_sent(self) -> ClientError {
+        match self {
+            ClientError::TimedOut { timeout, heard, .. } => ClientError::TimedOut {
+                timeout,
+                heard,
+                may_have_run: false,
+            },
+            other => other,
+        }
+    }
+}
+
+impl From<Malformed> for ClientError {
+    fn from(why: Malformed) -> ClientError {
+        ClientError::Nonsense(why.to_string())
+    }
+}
+
+/// What a client heard last before it gave up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Heard {
+    /// Nothing at all.
+    Nothing,
+    /// This node does not lead, and knows nobody who does.
+    NoLeader(NodeId),
+    /// This node says that another one leads, which says nothing.
+    SilentLeader {
+        /// Who was heard.
+        from: NodeId,
+        /// Who is said to lead.
+        leader: NodeId,
+    },
+    /// This node is busy.
+    Busy(NodeId),
+    /// This node began it and can't tell what became of it.
+    Undecided(NodeId),
+}
+
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Heard::Nothing => f.write_str(
+                "nothing was heard; do the nodes run, are these their addresses, and is this their cluster?",
+            ),
+            Heard::NoLeader(id) => write!(f, "{id} knows no leader; does a majority of the nodes run?"),
+            Heard::SilentLeader { from, leader } => {
+                write!(f, "{from} says that {leader} leads, which can't be reached")
+            }
+            Heard::Busy(id) => write!(f, "{id} is busy"),
+            Heard::Undecided(id) => write!(f, "{id} can't tell what became of it"),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What a client makes of loss, repetition and servers that say strange things.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use biglock::{NodeId, SessionReply, SessionRequest};
+use biglock_udp::codec::{
+    self, Ask, ClientReply, ClientRequest, MAX_DATAGRAM, Outcome, Request, SAFE_DATAGRAM,
+};
+use biglock_udp::{ClientConfig, ClientError, KvClient};
+
+use crate::bytes;
+use crate::cluster::{CLUSTER, Cluster, PATIENCE, bind, loopback};
+
+/// Something that answers at an address until it is dropped.
+struct Fake {
+    at: SocketAddr,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Fake {
+    /// Each datagram goes to `hear`, with the socket to answer from.
+    fn new(mut hear: impl FnMut(&UdpSocket, &[u8], SocketAddr) + Send + 'static) -> Fake {
+        let socket = UdpSocket::bind(loopback()).unwrap();
+        let wait = Duration::from_millis(20);
+        socket.set_read_timeout(Some(wait)).unwrap();
+        let at = socket.local_addr().unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let stop = over.clone();
+        let run = move || {
+            let mut buffer = vec![0; MAX_DATAGRAM];
+            while !stop.load(Ordering::Relaxed) {
+                if let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                    hear(&socket, &buffer[..length], from);
+                }
+            }
+        };
+        let thread = thread::Builder::new().spawn(run).unwrap();
+        Fake {
+            at,
+            over,
+            thread: Some(thread),
+        }
+    }
+
+    fn client(&self) -> KvClient {
+        let mut config = ClientConfig::new(CLUSTER, [(NodeId(1), self.at)]);
+        config.timeout = PATIENCE;
+        KvClient::connect(config).unwrap()
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().unwrap().join();
+        if !thread::panicking() {
+            ended.unwrap();
+        }
+    }
+}
+
+fn request(datagram: &[u8]) -> Option<ClientRequest> {
+    match codec::decode_request(datagram, CLUSTER) {
+        Ok(Request::Client(request)) => Some(request),
+        _ => None,
+    }
+}
+
+/// A network that loses the first reply to everything, and brings every request three times.
+#[test]
+fn replies_that_are_lost_and_requests_that_come_twice_change_nothing() {
+    let cluster = Cluster::start(1);
+    let server = cluster.addresses[&NodeId(1)];
+    let mut client_at = None;
+    let mut replies: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    let network = Fake::new(move |socket, datagram, from| {
+        if from != server {
+            client_at = Some(from);
+            for _ in 0..3 {
+                socket.send_to(datagram, server).unwrap();
+            }
+            return;
+        }
+        // The client's number and the request's are in front.
+        let number = datagram[codec::HEADER..codec::HEADER + 16].to_vec();
+        let replies = replies.entry(number).or_default();
+        *replies += 1;
+        if *replies > 1 {
+            socket.send_to(datagram, client_at.unwrap()).unwrap();
+        }
+    });
+    let mut client = network.client();
+    for number in 0..8 {
+        client.append("log", format!("{number} ")).unwrap();
+    }
+    let all = client.get("log").unwrap();
+    assert_eq!(all, Some(bytes("0 1 2 3 4 5 6 7 ")));
+}
+
+/// A server that opens any session, and answers calls with this.
+fn server(mut answer: impl FnMut(u32) -> Option<SessionReply> + Send + 'static) -> Fake {
+    let mut calls = 0;
+    Fake::new(move |socket, datagram, from| {
+        let ClientRequest { client, xid, ask } = request(datagram).unwrap();
+        let reply = match ask {
+            Ask::Session(SessionRequest::Open { .. }) => Some(SessionReply::Opened { session: 1 }),
+            Ask::Session(SessionRequest::Call { .. }) => {
+                calls += 1;
+                answer(calls)
+            }
+            _ => None,
+        };
+        if let Some(reply) = reply {
+            let mut buffer = [0; SAFE_DATAGRAM];
+            let outcome = Outcome::Session(reply);
+            let reply = ClientReply {
+                client,
+                xid,
+                outcome,
+            };
+            let datagram =
+                codec::encode_client_reply(&mut buffer, CLUSTER, NodeId(1), &reply).unwrap();
+            socket.send_to(datagram, from).unwrap();
+        }
+    })
+}
+
+#[test]
+fn a_session_that_expired_while_it_was_in_doubt_is_told() {
+    // The first may have been run, and its reply lost.
+    let server = server(|call| (call > 1).then_some(SessionReply::Expired));
+    let error = server.client().put("a", "1").unwrap_err();
+    assert!(matches!(error, ClientError::SessionExpired), "{error}");
+    assert!(error.may_have_run());
+    assert!(error.to_string().contains("may have run"), "{error}");
+}
+
+#[test]
+fn a_session_that_had_expired_before_is_opened_again() {
+    let done = || biglock::codec::encode(&biglock::kv::Reply::Done).into();
+    let server = server(move |call| match call {
+        1 => Some(SessionReply::Expired),
+        _ => Some(SessionReply::Done(done())),
+    });
+    server.client().put("a", "1").unwrap();
+}
+
+#[test]
+fn a_cluster_that_lost_its_memory_is_a_new_one() {
+    let mut cluster = Cluster::start(1);
+    let mut client = cluster.client();
+    client.put("a", "1").unwrap();
+    cluster.stop(1);
+    // The address is free when the last handle is gone, and that was in `stop`.
+    let transport = bind(1, cluster.addresses[&NodeId(1)]);
+    let again = crate::cluster::Server::start(biglock::Config::new(1, [1]), transport);
+    cluster.nodes.insert(1, again);
+    client.append("a", "2").unwrap();
+    assert_eq!(client.get("a").unwrap(), Some(bytes("2")));
+}
+
+#[test]
+fn what_is_no_answer_is_said_to_be_none() {
+    let server = server(|_| Some(SessionReply::Closed));
+    let error = server.client().put("a", "1").unwrap_err();
+    assert!(matches!(error, ClientError::Nonsense(_)), "{error}");
+
+    let garbage = crate::doubt::server(|_| Some(SessionReply::Done(bytes("?"))));
+    let error = garbage.client().put("a", "1").unwrap_err();
+    assert!(error.to_string().contains("state machine"), "{error}");
+    assert!(error.may_have_run());
+}

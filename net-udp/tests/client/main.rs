@@ -1,0 +1,142 @@
+//! Clients and clusters over loopback: every command runs once, whatever gets lost.
+
+mod cluster;
+mod doubt;
+mod members;
+mod protocol;
+
+use std::time::Duration;
+
+use biglock_udp::{ClientConfig, ClientError, Heard, KvClient, Swapped};
+use bytes::Bytes;
+use cluster::{CLUSTER, Cluster};
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+#[test]
+fn what_is_written_is_read_at_every_node() {
+    let cluster = Cluster::start(3);
+    let mut client = cluster.client();
+    assert_eq!(client.get("a").unwrap(), None);
+    client.put("a", "1").unwrap();
+    client.append("a", "2").unwrap();
+    for id in 1..=3 {
+        // Whoever knows one node knows the cluster.
+        let mut one = cluster.client_of([id]);
+        assert_eq!(one.get("a").unwrap(), Some(bytes("12")));
+        one.append("b", format!("{id}")).unwrap();
+    }
+    assert_eq!(client.get("b").unwrap(), Some(bytes("123")));
+
+    let swap = |client: &mut KvClient, expected, new: &'static str| {
+        client.compare_and_swap("a", expected, new).unwrap()
+    };
+    assert_eq!(swap(&mut client, Some(bytes("12")), "x"), Swapped::Done);
+    let found = Swapped::Found(Some(bytes("x")));
+    assert_eq!(swap(&mut client, Some(bytes("12")), "y"), found);
+    client.delete("a").unwrap();
+    assert_eq!(
+        swap(&mut client, Some(bytes("x")), "y"),
+        Swapped::Found(None)
+    );
+    assert_eq!(swap(&mut client, None, "z"), Swapped::Done);
+    assert_eq!(client.get("a").unwrap(), Some(bytes("z")));
+}
+
+#[test]
+fn clients_go_on_when_the_leader_dies() {
+    let mut cluster = Cluster::start(3);
+    let mut clients: Vec<KvClient> = (0..3).map(|_| cluster.client()).collect();
+    for round in 0..3 {
+        if round == 1 {
+            let leader = cluster.leader();
+            cluster.stop(leader);
+        }
+        for (i, client) in clients.iter_mut().enumerate() {
+            client.append("log", format!("{round}{i} ")).unwrap();
+        }
+    }
+    let all = clients[0].get("log").unwrap();
+    assert_eq!(all, Some(bytes("00 01 02 10 11 12 20 21 22 ")));
+}
+
+#[test]
+fn without_a_majority_it_says_so_in_time_and_that_it_may_run_yet() {
+    let mut cluster = Cluster::start(3);
+    let mut config = cluster.config();
+    config.timeout = Duration::from_millis(700);
+    let mut client = KvClient::connect(config).unwrap();
+    client.put("a", "1").unwrap();
+    for id in 1..=2 {
+        cluster.stop(id);
+    }
+    let error = client.put("a", "2").unwrap_err();
+    assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
+    assert!(error.may_have_run(), "{error}");
+    // A read changes nothing, whatever became of it.
+    let error = client.get("a").unwrap_err();
+    assert!(!error.may_have_run(), "{error}");
+
+    cluster.stop(3);
+    let error = client.put("a", "3").unwrap_err();
+    let ClientError::TimedOut { heard, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(heard, Heard::Nothing);
+    assert!(error.to_string().contains("do the nodes run"), "{error}");
+}
+
+#[test]
+fn a_command_that_does_not_fit_is_refused_with_the_limit() {
+    let cluster = Cluster::start(1);
+    let mut client = cluster.client();
+    let large = vec![7; 2000];
+    let error = client.put("a", large.clone()).unwrap_err();
+    // By the client itself.
+    let limit = |error: &ClientError| match error {
+        ClientError::TooLarge { limit, .. } => *limit,
+        other => panic!("{other}"),
+    };
+    assert!(limit(&error) < 1200, "{error}");
+    assert!(!error.may_have_run());
+
+    // By the node, whose datagrams are shorter than the client's.
+    let mut config = cluster.config();
+    config.max_datagram = 9000;
+    let mut client = KvClient::connect(config).unwrap();
+    let error = client.put("a", large).unwrap_err();
+    assert!(limit(&error) < 1200, "{error}");
+    assert!(!error.may_have_run());
+    client.put("a", vec![7; 900]).unwrap();
+
+    // What grew too long can be written, and is too long to be told.
+    client.append("a", vec![7; 900]).unwrap();
+    let error = client.get("a").unwrap_err();
+    let ClientError::AnswerTooLarge { size } = error else {
+        panic!("{error}");
+    };
+    assert!(size > 1800, "{error}");
+    let swapped = client.compare_and_swap("a", None, "b").unwrap_err();
+    assert!(swapped.may_have_run(), "{swapped}");
+}
+
+#[test]
+fn what_can_not_work_is_said_at_once() {
+    let none = ClientConfig::new(CLUSTER, []);
+    let error = KvClient::connect(none).unwrap_err().to_string();
+    assert!(error.contains("name at least one node"), "{error}");
+
+    let cluster = Cluster::start(1);
+    let mut config = cluster.config();
+    config.patience = config.timeout;
+    let error = KvClient::connect(config).unwrap_err().to_string();
+    assert!(error.contains("longer than the timeout"), "{error}");
+
+    let mut config = cluster.config();
+    let six = "[::1]:4000".parse().unwrap();
+    config.servers.insert(biglock::NodeId(2), six);
+    let error = KvClient::connect(config).unwrap_err().to_string();
+    assert!(error.contains("IPv4 and of IPv6"), "{error}");
+}

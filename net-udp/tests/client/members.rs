@@ -1,0 +1,85 @@
+//! What is not about the state: members, leadership, snapshots.
+
+use std::collections::BTreeMap;
+
+use biglock::rules::{BadChange, Change};
+use biglock::{Config, NodeId, Position};
+use biglock_udp::ClientError;
+use biglock_udp::codec::Refused;
+
+use crate::bytes;
+use crate::cluster::{Cluster, Server, bind, loopback};
+
+/// A node joins, is heard though nobody configured it, votes, and leads; another is removed.
+#[test]
+fn a_node_is_added_and_another_removed() {
+    let mut cluster = Cluster::start(3);
+    let mut kv = cluster.client();
+    kv.put("a", "1").unwrap();
+
+    let transport = bind(4, loopback()).with_peers(cluster.addresses.clone());
+    let address = transport.local_addr();
+    let four = Server::start(Config::joining(4), transport);
+    let id = NodeId(4);
+    let add = Change::AddLearner {
+        id,
+        address: address.to_string(),
+    };
+    kv.client().change_members(add.clone()).unwrap();
+    let again = kv.client().change_members(add).unwrap_err();
+    let ClientError::Refused(Refused::Change(BadChange::AlreadyAMember(_))) = again else {
+        panic!("{again}");
+    };
+    kv.client().change_members(Change::Promote(id)).unwrap();
+    let (members, leader) = kv.client().members().unwrap();
+    assert_eq!(members.len(), 4);
+    assert_eq!(
+        (members[&id].voter, members[&id].address),
+        (true, Some(address))
+    );
+    assert!(leader.is_some());
+    for (id, at) in &cluster.addresses {
+        assert_eq!(members[id].address, Some(*at));
+    }
+
+    // It leads, and so all can reach it.
+    kv.client().transfer_leadership(4).unwrap();
+    kv.append("a", "2").unwrap();
+    cluster.nodes.insert(4, four);
+    let gone = NodeId(1);
+    kv.client().change_members(Change::Remove(gone)).unwrap();
+    cluster.stop(1);
+    kv.append("a", "3").unwrap();
+    assert_eq!(kv.get("a").unwrap(), Some(bytes("123")));
+    let (members, _) = kv.client().members().unwrap();
+    let names: Vec<u64> = members.keys().map(|id| id.0).collect();
+    assert_eq!(names, [2, 3, 4]);
+
+    let nobody = kv.client().transfer_leadership(9).unwrap_err();
+    let ClientError::Refused(Refused::NotAVoter(_)) = nobody else {
+        panic!("{nobody}");
+    };
+}
+
+#[test]
+fn every_node_takes_its_own_snapshot() {
+    let cluster = Cluster::start(3);
+    let mut kv = cluster.client();
+    for number in 0..10 {
+        kv.put("a", format!("{number}")).unwrap();
+    }
+    let taken: BTreeMap<u64, Position> = (1..=3)
+        .map(|id| {
+            // It has applied everything that was answered.
+            cluster.client_of([id]).get("a").unwrap();
+            (id, kv.client().snapshot(id).unwrap())
+        })
+        .collect();
+    for (id, server) in &cluster.nodes {
+        assert!(taken[id].index > 10, "{taken:?}");
+        assert!(server.node.status().snapshot >= taken[id]);
+        assert_eq!(server.store.get("a"), Some(bytes("9")));
+    }
+    let error = kv.client().snapshot(9).unwrap_err();
+    assert!(matches!(error, ClientError::UnknownServer(_)), "{error}");
+}
