@@ -35,10 +35,13 @@ impl Engine {
     /// received the votes has counted enough of them. Returns when the node stops.
     pub fn election_loop(&self, outside: &mut Outside) {
         let mut ballot = None;
-        while let Ok(next) = self.election_turn(outside, ballot) {
-            ballot = next;
-        }
-        self.let_callers_go(outside);
+        let why = loop {
+            match self.election_turn(outside, ballot) {
+                Ok(next) => ballot = next,
+                Err(why) => break why,
+            }
+        };
+        self.let_callers_go(outside, &why);
     }
 
     /// One turn of the election thread. Without a ballot it waits for the deadline and campaigns; with one it waits until there is
@@ -72,8 +75,7 @@ impl Engine {
     /// The **leader thread**, the course's periodic loop: sends heartbeats while this node leads, and looks after what waits for others
     /// while it does not. It never writes, so no disk can hold up a heartbeat. Returns when the node stops.
     pub fn leader_loop(&self, outside: &mut Outside) {
-        while self.leader_turn(outside).is_ok() {}
-        self.let_callers_go(outside);
+        self.run(outside, Engine::leader_turn);
     }
 
     /// One turn of the leader thread: waits until heartbeats are due, and sends them.
@@ -102,8 +104,7 @@ impl Engine {
     /// The **disk thread**: writes what is not yet durable, all there is at a time, so that those who come while it writes share the next
     /// sync. Returns when the node stops.
     pub fn disk_loop(&self, outside: &mut Outside) {
-        while self.disk_turn(outside).is_ok() {}
-        self.let_callers_go(outside);
+        self.run(outside, Engine::disk_turn);
     }
 
     /// One turn of the disk thread: waits until there is something to write, and writes until there is nothing.
@@ -130,8 +131,7 @@ impl Engine {
 
     /// The **apply thread**: hands what is committed to the state machine, and takes snapshots of it. Returns when the node stops.
     pub fn apply_loop(&self, outside: &mut Outside) {
-        while self.apply_turn(outside).is_ok() {}
-        self.let_callers_go(outside);
+        self.run(outside, Engine::apply_turn);
     }
 
     /// One turn of the apply thread: waits until something is committed, and applies it.
@@ -322,8 +322,22 @@ impl Engine {
         std::mem::forget(guard);
     }
 
-    /// Whoever still waits is told that the node has stopped. Every thread does it when it ends, whatever ended it.
-    fn let_callers_go(&self, outside: &mut Outside) {
+    /// One turn after the other, until the node stops.
+    fn run(&self, outside: &mut Outside, turn: fn(&Engine, &mut Outside) -> Result<(), Stopped>) {
+        let why = loop {
+            if let Err(why) = turn(self, outside) {
+                break why;
+            }
+        };
+        self.let_callers_go(outside, &why);
+    }
+
+    /// Whoever still waits is told that the node has stopped. Who stops a node does that; but a section that broke has nobody to do it, so
+    /// every thread does when it ends.
+    fn let_callers_go(&self, outside: &mut Outside, why: &Stopped) {
+        if !matches!(why, Stopped::Broken { .. }) {
+            return;
+        }
         let work = self
             .monitor
             .enter(outside, "let callers go", |section| section.take_messages());
