@@ -453,7 +453,9 @@ impl Raft {
                 }
             }
         }
-        self.advance_commit(at);
+        if self.follower(from).is_some_and(|f| f.matched > self.commit) {
+            self.advance_commit(at);
+        }
         self.hand_over_if_ready(from);
         self.send_to(from);
         self.advance_reads(at);
@@ -474,7 +476,9 @@ impl Raft {
 
     /// What has just become durable here may be what a majority lacked.
     pub(super) fn count_own_entries(&mut self) {
-        if let Role::Leader(leading) = &self.role {
+        if let Role::Leader(leading) = &self.role
+            && self.durability.log > self.commit
+        {
             let at = At {
                 now: leading.now,
                 random: 0,
