@@ -1,4 +1,4 @@
-//! What the extended Raft paper (Ongaro and Ousterhout, 2014) and the dissertation (Ongaro, 2014) say about elections: one test per
+//! What the extended Raft paper (Ongaro and Ousterhout, 2014) and the dissertation (Ongaro, 2014) say: one test per
 //! sentence. A test's comment quotes the sentence, its name says it again, and its body runs it on the pure rules in virtual time.
 
 mod common;
@@ -11,7 +11,15 @@ mod figure_2;
 mod section_5_1_terms;
 #[path = "paper/elections.rs"]
 mod section_5_2_elections;
+#[path = "paper/replication.rs"]
+mod section_5_3_replication;
 #[path = "paper/restriction.rs"]
 mod section_5_4_1_restriction;
+#[path = "paper/commitment.rs"]
+mod section_5_4_2_commitment;
 #[path = "paper/timing.rs"]
 mod section_5_5_and_5_6_crashes_and_timing;
+#[path = "paper/membership.rs"]
+mod section_6_membership;
+#[path = "paper/snapshots.rs"]
+mod section_7_snapshots;

@@ -261,6 +261,17 @@ impl Cluster {
         self.servers.insert(id, new);
     }
 
+    /// This message arrives.
+    pub fn arrive(&mut self, message: Message) {
+        self.step(message.to.0, |server, now| server.receive(now, message));
+    }
+
+    /// The same, and it is still under way.
+    pub fn arrive_and_stay(&mut self, message: Message) {
+        self.wire.push(message.clone());
+        self.arrive(message);
+    }
+
     /// Server `to` gets this message now, wherever it came from; returns what it says to that.
     pub fn tell(&mut self, to: u64, from: u64, term: u64, body: Body) -> Vec<Message> {
         let message = message(from, to, term, body);
@@ -283,6 +294,22 @@ impl Cluster {
             let message = self.wire.remove(0);
             self.step(message.to.0, |server, now| server.receive(now, message));
         }
+    }
+
+    /// Delivers the requests for votes of this candidate, and the answers, and loses its calls: it is elected and nobody knows.
+    pub fn deliver_votes(&mut self, candidate: u64) {
+        let vote =
+            |m: &Message| matches!(m.body, Body::RequestVote { .. } | Body::VoteReply { .. });
+        while let Some(at) = self.wire.iter().position(vote) {
+            let message = self.wire.remove(at);
+            self.step(message.to.0, |server, now| server.receive(now, message));
+        }
+        assert_eq!(self.role(candidate), RoleKind::Leader);
+    }
+
+    /// A stuck disk finishes the write that it is making, and begins the next.
+    pub fn finish_one_write(&mut self, id: u64) {
+        self.step(id, |server, _| server.finish_write());
     }
 
     /// Loses whatever on the wire fits.
@@ -555,4 +582,25 @@ pub fn grants(body: &Body) -> bool {
             ..
         }
     )
+}
+
+/// What an AppendEntries says: the index and term before its entries, their terms, and the leader's commit index.
+pub fn as_append(message: &Message) -> Option<((u64, u64), Vec<u64>, u64)> {
+    match &message.body {
+        Body::AppendEntries {
+            prev,
+            entries,
+            commit,
+            ..
+        } => {
+            let terms = entries.iter().map(|entry| entry.term.0).collect();
+            Some(((prev.index, prev.term.0), terms, *commit))
+        }
+        _ => None,
+    }
+}
+
+/// The same of one that must be one.
+pub fn append_of(message: &Message) -> ((u64, u64), Vec<u64>, u64) {
+    as_append(message).unwrap_or_else(|| panic!("{message} is no AppendEntries"))
 }
