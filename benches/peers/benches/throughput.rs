@@ -10,7 +10,8 @@ use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput
 
 const IN_FLIGHT: [usize; 4] = [1, 64, 256, 1000];
 const SAMPLES: usize = 30;
-const WARM_UP: Duration = Duration::from_millis(300);
+/// Long, because starting the clusters, a second or two, is in it, and criterion guesses from it how long a command takes.
+const WARM_UP: Duration = Duration::from_millis(4000);
 const MEASUREMENT: Duration = Duration::from_millis(1500);
 
 /// Those that are measured against each other.
