@@ -14,11 +14,15 @@
 //!
 //! Each test is a function of a seed. `cargo test -p biglock-verify --test lab` runs a few seeds of each, always the same;
 //! `BIGLOCK_SEED=7` runs that seed alone, `BIGLOCK_SEEDS=100` the seeds 1 to 100, and with `BIGLOCK_TRACE=1` every message is printed. The
-//! program `soak` runs fresh seeds for as long as it is told.
+//! example `soak` runs fresh seeds for as long as it is told.
 
 pub mod cluster;
+pub mod kv;
 pub mod lab_2a;
 pub mod lab_2b;
+pub mod lab_2c;
+pub mod lab_2d;
+pub mod rsm;
 
 /// A test of the suite.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +57,58 @@ macro_rules! lab_suite {
                 rejoin 3,
                 backup 2,
                 count 3,
+            }
+            lab_2c {
+                persist_1 3,
+                persist_2 2,
+                persist_3 3,
+                figure_8 1,
+                unreliable_agree 1,
+                figure_8_unreliable 1,
+                reliable_churn 2,
+                unreliable_churn 2,
+            }
+            lab_2d {
+                snapshot_basic 2,
+                snapshot_install 2,
+                snapshot_install_unreliable 1,
+                snapshot_install_crash 2,
+                snapshot_install_un_crash 1,
+                snapshot_all_crash 2,
+                snapshot_init 2,
+            }
+            rsm {
+                basic 2,
+                concurrent 2,
+                leader_failure 2,
+                leader_partition 3,
+                restart_replay 2,
+                shutdown 2,
+                restart_submit 3,
+                snapshot 2,
+            }
+            kv {
+                basic 1,
+                speed 1,
+                concurrent 1,
+                unreliable 1,
+                one_partition 2,
+                many_partitions_one_client 1,
+                many_partitions_many_clients 1,
+                persist_one_client 1,
+                persist_concurrent 1,
+                persist_concurrent_unreliable 1,
+                persist_partition 1,
+                persist_partition_unreliable 1,
+                persist_partition_unreliable_linearizable 1,
+                snapshot_rpc 2,
+                snapshot_size 1,
+                snapshot_recover 1,
+                snapshot_recover_many_clients 1,
+                snapshot_unreliable 1,
+                snapshot_unreliable_recover 1,
+                snapshot_unreliable_recover_concurrent_partition 1,
+                snapshot_unreliable_recover_concurrent_partition_linearizable 1,
             }
         }
     };
@@ -110,12 +166,13 @@ struct TellSeed<'a> {
 impl Drop for TellSeed<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let TellSeed { test, seed } = self;
-            let name = test.name;
-            eprintln!("{name} failed with seed {seed}; to see it again:");
-            eprintln!(
-                "BIGLOCK_SEED={seed} cargo test -p biglock-verify --test lab -- --exact {name}"
-            );
+            tell_seed(self.test.name, self.seed);
         }
     }
+}
+
+/// Says how to run a test again that failed.
+pub fn tell_seed(name: &str, seed: u64) {
+    eprintln!("{name} failed with seed {seed}; to see it again:");
+    eprintln!("BIGLOCK_SEED={seed} cargo test -p biglock-verify --test lab -- --exact {name}");
 }

@@ -588,6 +588,11 @@ impl Sim {
         self.clients.add(&mut self.context, servers, plan)
     }
 
+    /// A client asks these nodes from now on.
+    pub fn set_nodes(&mut self, client: ClientId, nodes: Vec<NodeId>) {
+        self.clients.set_servers(client, nodes);
+    }
+
     /// Clients end what they have begun, and begin nothing more.
     pub fn stop_clients(&mut self) {
         self.clients.stop();

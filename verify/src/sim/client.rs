@@ -154,6 +154,11 @@ impl Clients {
         id
     }
 
+    pub(super) fn set_servers(&mut self, id: ClientId, servers: Vec<NodeId>) {
+        self.all[id.0].server = 0;
+        self.all[id.0].servers = servers;
+    }
+
     pub(super) fn stop(&mut self) {
         for client in &mut self.all {
             client.stopped = true;
