@@ -95,13 +95,23 @@ impl Picture {
             }
             Event::Sent { ref message, .. } => self.text(lane, &format!("> {message}")),
             Event::Wrote {
-                node, hard_state, ..
+                node,
+                hard_state,
+                log,
+                ..
             } => {
                 let vote = match hard_state.voted_for {
                     Some(id) => format!("vote for {}", id.0),
                     None => "no vote".into(),
                 };
-                let line = format!("# disk of {}: {}, {vote}", node.0, hard_state.term);
+                let log = match log {
+                    Some((first, 0)) => format!(", nothing from {first} on"),
+                    Some((first, many)) => {
+                        format!(", entries {first} to {}", first + many as u64 - 1)
+                    }
+                    None => String::new(),
+                };
+                let line = format!("# disk of {}: {}, {vote}{log}", node.0, hard_state.term);
                 self.text(lane, &line);
             }
             Event::Note { text, .. } => self.text(lane, &format!("* {text}")),

@@ -273,14 +273,11 @@ fn release(run: &Arc<Run>, threads: Vec<(&'static str, Body)>) {
 }
 
 /// A thread of the model, with a stack that is large enough for a failing assertion (loom counts it in words).
-pub fn spawn(
-    name: &'static str,
-    body: impl FnOnce() + Send + 'static,
-) -> loom::thread::JoinHandle<()> {
+fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) {
     let thread = loom::thread::Builder::new()
         .name(name.into())
         .stack_size(0x8000);
-    thread.spawn(body).expect("loom gives threads")
+    thread.spawn(body).expect("loom gives threads");
 }
 
 impl Run {

@@ -22,8 +22,12 @@ pub struct View {
     pub durable: bool,
     /// Whether the node stopped.
     pub stopped: bool,
-    /// How many nodes the cluster has.
-    pub members: usize,
+    /// The end of the log.
+    pub last: u64,
+    /// What is committed.
+    pub commit: u64,
+    /// What is applied.
+    pub applied: u64,
 }
 
 impl View {
@@ -38,9 +42,11 @@ impl View {
             leader: raft.leader(),
             granted: tally.map_or(0, |tally| bits(&mut tally.granted.iter())),
             refused: tally.map_or(0, |tally| bits(&mut tally.refused.keys())),
-            durable: raft.is_durable(),
+            durable: raft.is_hard_state_durable(),
             stopped: shared.stopped().is_some(),
-            members: raft.settings().members.len(),
+            last: raft.log().last().index,
+            commit: raft.commit(),
+            applied: raft.applied(),
         }
     }
 
@@ -73,6 +79,15 @@ impl View {
         }
         if !self.durable && next.durable {
             changes.push("that is durable".into());
+        }
+        if self.last != next.last {
+            changes.push(format!("log up to {}", next.last));
+        }
+        if self.commit != next.commit {
+            changes.push(format!("committed up to {}", next.commit));
+        }
+        if self.applied != next.applied {
+            changes.push(format!("applied up to {}", next.applied));
         }
         if self.stopped != next.stopped {
             changes.push("stopped".into());
@@ -118,8 +133,10 @@ pub enum Event {
         node: NodeId,
         /// The thread.
         thread: &'static str,
-        /// The record.
+        /// Term and vote.
         hard_state: HardState,
+        /// The new end of the log, if there is one: the index of its first entry, and how many there are.
+        log: Option<(u64, usize)>,
     },
     /// Anything else that is worth a line.
     Note {

@@ -3,20 +3,26 @@
 //! The nodes are the shipped [`Engine`]s. The world around them is ours: its bookkeeping is not visible to the checker (it is behind
 //! std's locks, which are never waited for: loom runs one thread at a time), so it adds no interleavings and hides none.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod edges;
+mod ledger;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use biglock::lock::{Monitor, Observer, Outside, Step};
-use biglock::node::{Engine, Shared};
-use biglock::rules::{Answer, At, Body, Log, Position, Raft, RoleKind, majority};
+use biglock::lock::{Monitor, Outside};
+use biglock::node::{Decided, Engine, Shared, Tell};
+use biglock::rules::{Answer, Appended, At, Beat, Body, Raft};
 use biglock::{
-    Batch, Clock, Config, HardState, Inbox, Message, NodeId, Storage, StorageError, Stored, Term,
-    Time, Transport, TransportError,
+    Clock, Config, Entry, HardState, Message, NodeId, Payload, Position, ProposeError, Stored,
+    Term, Time,
 };
+use bytes::Bytes;
 
-use crate::harness::{GATE, Run};
-use crate::record::{Event, View};
+pub use self::edges::Machine;
+use self::edges::{ModelDisk, ModelMachine, ModelWire, Watch};
+use self::ledger::Ledger;
+use crate::harness::Run;
+use crate::record::Event;
 
 /// The election timeout of every model: a fixed one, since time passes only when a thread makes it.
 pub const TIMEOUT: Duration = Duration::from_millis(100);
@@ -27,39 +33,8 @@ pub const ASK_AGAIN: Time = Time::from_millis(150);
 /// The moment at which a campaign that began at [`DEADLINE`] has had its time.
 pub const NEXT_DEADLINE: Time = Time::from_millis(200);
 
-/// What happened, across all nodes: what the laws are about.
-#[derive(Default)]
-struct Ledger {
-    /// Who led each term.
-    leaders: BTreeMap<Term, NodeId>,
-    /// Who gave which vote, as far as anybody was told.
-    votes: BTreeMap<(Term, NodeId), NodeId>,
-    /// The latest term each node was seen in.
-    terms: BTreeMap<NodeId, Term>,
-    roles: BTreeMap<NodeId, RoleKind>,
-    /// What each disk holds.
-    disks: BTreeMap<NodeId, HardState>,
-    /// Machines that have crashed: nothing leaves them, nothing reaches their disk.
-    crashed: BTreeSet<NodeId>,
-    /// Nodes whose disk has failed.
-    failed: BTreeSet<NodeId>,
-    /// How often each node wrote, how many heartbeats it sent, and how many answers to heartbeats reached it.
-    writes: BTreeMap<NodeId, u64>,
-    heartbeats: BTreeMap<NodeId, u64>,
-    answers: BTreeMap<NodeId, u64>,
-    /// The latest attempt of each pre-candidate.
-    attempts: BTreeMap<NodeId, u64>,
-    /// Nodes whose shutdown has returned.
-    closed: BTreeSet<NodeId>,
-    /// Who asked whom for a vote in which term.
-    asked: BTreeSet<(Term, NodeId, NodeId)>,
-    /// Who can't hear whom.
-    cut: BTreeSet<(NodeId, NodeId)>,
-    /// What was sent before the threads started.
-    held: Vec<Message>,
-    /// How often each machine was started again.
-    boots: BTreeMap<NodeId, u64>,
-}
+/// The largest message of a model's wire.
+const MAX_PAYLOAD: usize = 4096;
 
 /// One execution.
 #[derive(Clone)]
@@ -85,8 +60,10 @@ pub struct NodeSpec {
     pre_vote: bool,
     check_quorum: bool,
     wire: Wire,
-    disk: HardState,
+    disk: Stored,
     failing: bool,
+    instant: bool,
+    keep_entries: u64,
     started: Time,
 }
 
@@ -99,8 +76,10 @@ impl NodeSpec {
             pre_vote: false,
             check_quorum: false,
             wire: Wire::Nowhere,
-            disk: HardState::default(),
+            disk: Stored::default(),
             failing: false,
+            instant: false,
+            keep_entries: 0,
             started: Time::ZERO,
         }
     }
@@ -135,9 +114,31 @@ impl NodeSpec {
         self
     }
 
+    /// With this term and vote on its disk.
+    pub fn hard_state(self, term: u64, voted_for: Option<u64>) -> NodeSpec {
+        let hard_state = HardState {
+            term: Term(term),
+            voted_for: voted_for.map(NodeId),
+        };
+        self.disk(Stored::new(hard_state))
+    }
+
     /// With this on its disk.
-    pub fn disk(mut self, hard_state: HardState) -> NodeSpec {
-        self.disk = hard_state;
+    pub fn disk(mut self, stored: Stored) -> NodeSpec {
+        self.disk = stored;
+        self
+    }
+
+    /// With a disk on which writing takes no time: whoever has something to write writes it. Else entries are written by the disk
+    /// thread, if the model has one.
+    pub fn instant(mut self) -> NodeSpec {
+        self.instant = true;
+        self
+    }
+
+    /// With this many entries kept in memory behind a snapshot.
+    pub fn keep_entries(mut self, many: u64) -> NodeSpec {
+        self.keep_entries = many;
         self
     }
 }
@@ -171,7 +172,9 @@ impl World {
         config.election_timeout_max = TIMEOUT;
         config.heartbeat = TIMEOUT * 2 / 5;
         config.clock = Clock::manual();
-        let settings = config.validate().expect("models have valid configurations");
+        config.keep_entries = spec.keep_entries;
+        let mut settings = config.validate().expect("models have valid configurations");
+        settings.max_payload = MAX_PAYLOAD;
         let id = config.id;
         let at = At {
             now: spec.started,
@@ -179,18 +182,24 @@ impl World {
         };
         let boot = {
             let mut ledger = self.ledger();
-            ledger.disks.insert(id, spec.disk);
+            ledger.disks.insert(id, spec.disk.clone());
             ledger.boots.get(&id).copied().unwrap_or(0)
         };
-        let raft = Raft::new(at, settings, spec.disk, Log::new());
+        let raft = Raft::new(at, settings, spec.disk);
         let disk = ModelDisk {
             node: id,
             boot,
             failing: spec.failing,
+            instant: spec.instant,
             world: self.clone(),
             machine: self.run.machine(id),
         };
-        let shared = Shared::new(raft, Box::new(disk), spec.id);
+        let machine = ModelMachine {
+            node: id,
+            world: self.clone(),
+            done: Vec::new(),
+        };
+        let shared = Shared::new(raft, Box::new(disk), Box::new(machine), spec.id);
         let watch = Watch {
             node: id,
             boot,
@@ -229,24 +238,25 @@ impl World {
     }
 
     /// The machine of this node crashes: from now on nothing leaves it and nothing reaches its disk. Returns what the disk holds.
-    pub fn crash(&self, node: u64) -> HardState {
+    pub fn crash(&self, node: u64) -> Stored {
         let id = NodeId(node);
         self.run.arrived();
         let machine = self.run.machine(id);
         let _machine = machine.lock();
         let mut ledger = self.ledger();
         ledger.crashed.insert(id);
-        ledger.disks[&id]
+        ledger.disks[&id].clone()
     }
 
     /// The machine of this node starts again: what it starts is a new node, which reads the disk.
     pub fn restart(&self, spec: NodeSpec) -> Arc<Engine> {
         let id = NodeId(spec.id);
         let mut ledger = self.ledger();
-        let disk = ledger.disks[&id];
+        let disk = ledger.disks[&id].clone();
         // What it said binds it, and all that it said was on the disk; so it may come back with less than it had in memory.
         ledger.terms.remove(&id);
         ledger.roles.remove(&id);
+        ledger.restarted(id);
         // The life that crashed stays dead: its disk and wire are of an earlier boot.
         *ledger.boots.entry(id).or_default() += 1;
         ledger.crashed.remove(&id);
@@ -334,13 +344,108 @@ impl World {
     }
 
     /// What a node's disk holds.
-    pub fn disk(&self, node: u64) -> HardState {
-        self.ledger().disks[&NodeId(node)]
+    pub fn disk(&self, node: u64) -> Stored {
+        self.ledger().disks[&NodeId(node)].clone()
+    }
+
+    /// A leader that is not in the model, and was [elected](World::elected), sends entries: the first follows `prev`.
+    pub fn append(
+        &self,
+        (from, to, term): (u64, u64, u64),
+        prev: Position,
+        entries: Vec<Entry>,
+        commit: u64,
+    ) -> Message {
+        self.ledger().send_entries(Term(term), prev, &entries);
+        let beat = Beat::default();
+        let body = Body::AppendEntries {
+            prev,
+            entries,
+            commit,
+            beat,
+        };
+        message(from, to, term, body)
+    }
+
+    /// A node that is not in the model says that it has what the leader of `term` has, up to `index`: it is in the ledger, so that leader
+    /// may count it.
+    pub fn acknowledged(&self, from: u64, to: u64, term: u64, index: u64) -> Message {
+        self.ledger().acknowledge(Term(term), NodeId(from), index);
+        let (beat, answer) = (Beat::default(), Appended::Matched(index));
+        message(from, to, term, Body::AppendReply { beat, answer })
+    }
+
+    /// Proposes a command, of which there is no other. What its proposer is told is judged, and [`World::all_told`] says that it is told.
+    ///
+    /// # Errors
+    /// If it is refused: then nobody is told.
+    pub fn propose(
+        &self,
+        node: &Engine,
+        outside: &mut Outside,
+        command: &'static str,
+    ) -> Result<(), ProposeError> {
+        let there = self.clone();
+        self.propose_then(
+            node,
+            outside,
+            command,
+            Tell::call(move |_, what| there.decided(command, &what)),
+        )
+    }
+
+    /// The same for one who waits; it calls [`World::decided`].
+    ///
+    /// # Errors
+    /// If it is refused: then nobody is told.
+    pub fn propose_then(
+        &self,
+        node: &Engine,
+        outside: &mut Outside,
+        command: &'static str,
+        who: Tell<Decided>,
+    ) -> Result<(), ProposeError> {
+        let bytes = Bytes::from_static(command.as_bytes());
+        self.ledger().proposed(bytes.clone());
+        let payload = Payload::Command(bytes.clone());
+        let result = node.propose(outside, [(payload, who)]).1;
+        if result.is_err() {
+            self.ledger().refused(&bytes);
+        }
+        result
+    }
+
+    /// The proposer of a command hears what became of it.
+    pub fn decided(&self, command: &'static str, what: &Decided) {
+        let command = Bytes::from_static(command.as_bytes());
+        self.ledger().decided(&self.run, &command, what);
+    }
+
+    /// Nobody waits for ever: whoever proposed something was told what became of it.
+    pub fn all_told(&self) {
+        let undecided = &self.ledger().undecided;
+        assert!(
+            undecided.is_empty(),
+            "nobody was told what became of {undecided:?}"
+        );
+    }
+
+    /// How often a node ran this command.
+    pub fn ran(&self, node: u64, command: &'static str) -> u64 {
+        let command = Bytes::from_static(command.as_bytes());
+        let ran = &self.ledger().ran;
+        ran.get(&(NodeId(node), command)).copied().unwrap_or(0)
     }
 
     /// Registers a thread of the model: `body` runs after the gate opens.
     pub fn thread(&self, name: &'static str, body: impl FnOnce(&mut Outside) + Send + 'static) {
         self.run.thread(name, Box::new(body));
+    }
+
+    /// The threads that the body has spawned run, one after the other, until each of them waits. Before [`World::explore`].
+    pub fn settle(&self) {
+        self.run.open();
+        loom::thread::yield_now();
     }
 
     /// From here on every interleaving is explored; for models whose body spawns its threads itself.
@@ -371,266 +476,44 @@ pub fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
 
 /// A heartbeat of a leader with an empty log.
 pub fn heartbeat(from: u64, to: u64, term: u64) -> Message {
-    let prev = Position::default();
-    message(from, to, term, Body::AppendEntries { prev, commit: 0 })
+    let body = Body::AppendEntries {
+        prev: Position::default(),
+        entries: Vec::new(),
+        commit: 0,
+        beat: Beat::default(),
+    };
+    message(from, to, term, body)
 }
 
 /// A vote request of a candidate with an empty log.
 pub fn request(from: u64, to: u64, term: u64) -> Message {
     let last = Position::default();
-    message(from, to, term, Body::RequestVote { last })
+    let handed_over = false;
+    message(from, to, term, Body::RequestVote { last, handed_over })
 }
 
-impl Ledger {
-    /// A node that was shut down has no threads left.
-    fn check_closed(&self, node: NodeId, thread: &str) {
-        let own = ["election", "leader"].contains(&thread);
-        assert!(
-            !own || !self.closed.contains(&node),
-            "{thread} of {node} goes on after the node was shut down"
-        );
-    }
-
-    /// Whether the machine still runs what was started at this boot.
-    fn alive(&self, node: NodeId, boot: u64) -> bool {
-        !self.crashed.contains(&node) && self.boots.get(&node).copied().unwrap_or(0) == boot
-    }
-
-    /// One vote per term: whoever answers for a voter answers the same.
-    fn give_vote(&mut self, term: Term, voter: NodeId, candidate: NodeId) {
-        let first = *self.votes.entry((term, voter)).or_insert(candidate);
-        assert!(
-            first == candidate,
-            "{voter} gave two votes in {term}: to {first} and to {candidate}"
-        );
-    }
-
-    /// The laws, at every section of every node.
-    fn observe(&mut self, run: &Run, node: NodeId, view: &View) {
-        let term = view.hard_state.term;
-        let latest = self.terms.entry(node).or_insert(term);
-        assert!(
-            *latest <= term,
-            "the term of {node} went back from {latest} to {term}"
-        );
-        *latest = term;
-        let role = self.roles.insert(node, view.role);
-        if view.role == RoleKind::Leader {
-            let first = *self.leaders.entry(term).or_insert(node);
-            assert!(first == node, "two leaders in {term}: {first} and {node}");
-            if role != Some(RoleKind::Leader) {
-                self.votes.insert((term, node), node);
-                let votes = self
-                    .votes
-                    .iter()
-                    .filter(|&(&(of, _), &candidate)| of == term && candidate == node)
-                    .count();
-                let majority = majority(view.members);
-                assert!(
-                    votes >= majority,
-                    "{node} leads {term} with {votes} of the {majority} votes it needs"
-                );
-                run.reached_by_threads("a leader");
-            }
-        }
-        if role == Some(RoleKind::Leader) && view.role != RoleKind::Leader {
-            run.reached_by_threads("a leader steps down");
-        }
-    }
-
-    /// The laws, whenever something is sent.
-    fn send(&mut self, run: &Run, message: &Message) {
-        let Message {
-            from,
-            to,
-            term,
-            ref body,
-        } = *message;
-        let disk = self.disks[&from];
-        assert!(
-            !self.failed.contains(&from),
-            "{from} says something after its disk has failed"
-        );
-        match body {
-            Body::PreVote { attempt, .. } => {
-                self.attempts.insert(from, *attempt);
-            }
-            Body::AppendReply { .. } => *self.answers.entry(to).or_default() += 1,
-            Body::VoteReply {
-                answer: Answer::Granted,
-            } => {
-                let kept = disk.term > term || disk.term == term && disk.voted_for == Some(to);
-                assert!(
-                    kept,
-                    "{from} tells {to} that it has its vote of {term}, and its disk holds {disk:?}"
-                );
-                self.give_vote(term, from, to);
-            }
-            Body::RequestVote { .. } => {
-                let kept = disk.term > term || disk.term == term && disk.voted_for == Some(from);
-                assert!(
-                    kept,
-                    "{from} asks for votes in {term}, and its disk holds {disk:?}"
-                );
-                self.give_vote(term, from, from);
-                if !self.asked.insert((term, from, to)) {
-                    run.reached_by_threads("asked again");
-                }
-            }
-            Body::AppendEntries { .. } => {
-                assert!(
-                    self.leaders.get(&term) == Some(&from),
-                    "{from} sends a heartbeat of {term}, which it never led"
-                );
-                *self.heartbeats.entry(from).or_default() += 1;
-            }
-            _ => {}
-        }
+/// An entry with a command.
+pub fn command(term: u64, command: &'static str) -> Entry {
+    Entry {
+        term: Term(term),
+        time: Time::ZERO,
+        payload: Payload::Command(Bytes::from_static(command.as_bytes())),
     }
 }
 
-/// Watches the sections of one node.
-struct Watch {
-    node: NodeId,
-    boot: u64,
-    world: World,
-}
-
-impl Observer<Shared> for Watch {
-    fn observe(
-        &self,
-        thread: &'static str,
-        section: &'static str,
-        step: Step,
-        state: Option<&Shared>,
-    ) {
-        if thread == GATE {
-            return;
-        }
-        let view = state.map(View::of);
-        let run = &self.world.run;
-        match step {
-            Step::Wants => run.arrived(),
-            // What happened while the stage was set is no merit of the model.
-            Step::Waits(what) if run.gate_is_open() => run.reached(what),
-            _ => {}
-        }
-        run.record(Event::Section {
-            node: self.node,
-            thread,
-            section,
-            step,
-            view,
-        });
-        let mut ledger = self.world.ledger();
-        ledger.check_closed(self.node, thread);
-        if let Some(view) = &view
-            && ledger.alive(self.node, self.boot)
-        {
-            ledger.observe(run, self.node, view);
-        }
+/// The no-op with which a term begins.
+pub fn noop(term: u64) -> Entry {
+    Entry {
+        term: Term(term),
+        time: Time::ZERO,
+        payload: Payload::Noop,
     }
 }
 
-/// A disk whose writes the checker sees as one step each, and which a crash cuts off.
-struct ModelDisk {
-    node: NodeId,
-    boot: u64,
-    failing: bool,
-    world: World,
-    machine: Machine,
-}
-
-impl Storage for ModelDisk {
-    fn load(&mut self, _: &Outside) -> Result<Stored, StorageError> {
-        Ok(Stored::new(self.world.ledger().disks[&self.node]))
+/// The entry of this term at this index.
+pub fn at(term: u64, index: u64) -> Position {
+    Position {
+        term: Term(term),
+        index,
     }
-
-    fn write(&mut self, outside: &Outside, batch: &Batch) -> Result<(), StorageError> {
-        let _machine = self.machine.lock();
-        let mut ledger = self.world.ledger();
-        if !ledger.alive(self.node, self.boot) {
-            return Err(StorageError::new("the machine has crashed"));
-        }
-        let (node, new) = (self.node, batch.hard_state);
-        if self.failing {
-            assert!(
-                ledger.failed.insert(node),
-                "{node} tries its failed disk again"
-            );
-            return Err(StorageError::new("the disk is broken"));
-        }
-        *ledger.writes.entry(node).or_default() += 1;
-        self.world.run.record(Event::Wrote {
-            node,
-            thread: outside.thread(),
-            hard_state: new,
-        });
-        let old = ledger.disks.insert(node, new).unwrap_or_default();
-        assert!(
-            new.term > old.term || new == old || new.term == old.term && old.voted_for.is_none(),
-            "the disk of {node} went back from {old:?} to {new:?}"
-        );
-        Ok(())
-    }
-}
-
-/// What a crash takes down at once: the disk's and the network's end of one machine. Visible to the checker in models that ask for it,
-/// so that a crash can come between a write and a message.
-#[derive(Clone)]
-pub struct Machine(pub(crate) Option<Arc<loom::sync::Mutex<()>>>);
-
-impl Machine {
-    pub(crate) fn lock(&self) -> Option<loom::sync::MutexGuard<'_, ()>> {
-        let machine = self.0.as_ref()?;
-        Some(machine.lock().expect("loom's locks do not poison"))
-    }
-}
-
-struct ModelWire {
-    node: NodeId,
-    boot: u64,
-    world: World,
-    kind: Wire,
-    machine: Machine,
-}
-
-impl Transport for ModelWire {
-    fn start(&self, _: Inbox) -> Result<(), TransportError> {
-        Ok(())
-    }
-
-    fn send(&self, outside: &Outside, messages: &[Message]) {
-        for message in messages {
-            {
-                let _machine = self.machine.lock();
-                let mut ledger = self.world.ledger();
-                if !ledger.alive(self.node, self.boot) {
-                    return;
-                }
-                self.world.run.record(Event::Sent {
-                    thread: outside.thread(),
-                    message: message.clone(),
-                });
-                ledger.send(&self.world.run, message);
-            }
-            let cut = self
-                .world
-                .ledger()
-                .cut
-                .contains(&(message.from, message.to));
-            if self.kind == Wire::Nowhere || cut {
-                continue;
-            }
-            if !self.world.run.gate_is_open() {
-                self.world.ledger().held.push(message.clone());
-            } else if let Some(receiver) = self.world.run.engine(message.to) {
-                // The thread holds no lock here (the types see to it), so it may run the receiver's handler itself.
-                let mut there = Outside::claim(outside.thread());
-                receiver.receive(&mut there, message.clone());
-            }
-        }
-    }
-
-    fn stop(&self, _: &Outside) {}
 }

@@ -160,7 +160,7 @@ fn all_at_once(world: &World) {
     let vote = world.vote(2, 1, 1);
     receive(world, &node, "receiver 2", [vote.clone(), vote]);
     receive(world, &node, "receiver 3", [arrives]);
-    pass_time_and_stop(world, &node, &[ASK_AGAIN, NEXT_DEADLINE]);
+    pass_time_and_stop(world, &node, &[NEXT_DEADLINE]);
     let there = world.clone();
     world.thread("election", move |outside| {
         see_through(&node, outside, ballot);

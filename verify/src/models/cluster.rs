@@ -41,7 +41,7 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "cluster-2-terms-of-3",
-        property: "of two candidates of different terms the later one leads, and the earlier gives way or led before it",
+        property: "of two candidates of different terms the later one leads, unless the earlier led before and its log is longer",
         threads: 2,
         goals: &["a leader", "a leader of term 2", "a leader of term 1"],
         start: Start::Gated,
@@ -49,13 +49,13 @@ pub const MODELS: &[Model] = &[
         body: two_terms,
     },
     Model {
-        name: "cluster-pre-candidates-of-3",
-        property: "two nodes that ask for pre-votes at once: at most one leads a term",
+        name: "cluster-pre-candidate-of-3",
+        property: "of a node that asks for pre-votes and one that asks for votes, at most one leads a term",
         threads: 2,
         goals: &["a leader"],
         start: Start::Gated,
         crashes: false,
-        body: pre_candidates,
+        body: pre_candidate,
     },
 ];
 
@@ -132,33 +132,29 @@ fn two_terms(world: &World) {
         first.2.retain(|request| request.to == NodeId(3));
     }
     // Node 2 heard of term 1 before, and campaigns in term 2.
-    let heard = biglock::HardState {
-        term: biglock::Term(1),
-        voted_for: None,
-    };
-    let second = campaigned(world, NodeSpec::new(2, 3).disk(heard), 2);
+    let second = campaigned(world, NodeSpec::new(2, 3).hard_state(1, None), 2);
     let _voter = world.node(NodeSpec::new(3, 3).wire(Wire::Direct));
     contend(world, "election 1", first);
     contend(world, "election 2", second);
     let there = world.clone();
     world.finally(move || {
-        assert_eq!(
-            there.leader_of(2),
-            Some(NodeId(2)),
-            "nothing stands against the later term"
-        );
-        there.reached("a leader of term 2");
-        if there.leader_of(1).is_some() {
+        let (first, second) = (there.leader_of(1), there.leader_of(2));
+        if first.is_some() {
             there.reached("a leader of term 1");
+        }
+        match second {
+            Some(_) => there.reached("a leader of term 2"),
+            // The no-op of its term was faster than the request of the next.
+            None => assert!(first.is_some(), "nothing stands against the later term"),
         }
     });
 }
 
-fn pre_candidates(world: &World) {
+fn pre_candidate(world: &World) {
     // The two can't hear each other: only the third node answers.
     world.cut(1, 2);
     let first = campaigned(world, NodeSpec::new(1, 3).pre_vote(), 1);
-    let second = campaigned(world, NodeSpec::new(2, 3).pre_vote(), 2);
+    let second = campaigned(world, NodeSpec::new(2, 3), 2);
     let _voter = world.node(NodeSpec::new(3, 3).wire(Wire::Direct));
     let nodes = [first.0.clone(), second.0.clone()];
     let names = ["election 1", "election 2"];

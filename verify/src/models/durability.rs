@@ -109,7 +109,11 @@ fn order(world: &World) {
     let there = world.clone();
     world.finally(move || {
         // The ledger has checked that the disk never went back; here, that it has the last of them.
-        assert_eq!(there.disk(1).term.0, 3, "the latest term is durable");
+        assert_eq!(
+            there.disk(1).hard_state.term.0,
+            3,
+            "the latest term is durable"
+        );
         there.reached(match there.writes(1) {
             3 => "three writes",
             _ => "a write covers two changes",

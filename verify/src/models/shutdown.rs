@@ -1,15 +1,16 @@
 //! Shutdown, in every state in which a thread can wait. Here the body is the program: it starts a [`Node`], and joins what it started.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use biglock::node::Engine;
 use biglock::{Node, Outside, Stopped, WaitError};
 
 use super::votes::{pass_time_and_stop, receive, see_through};
-use crate::harness::{Model, Start, spawn};
+use crate::harness::{Model, Start};
 use crate::world::{DEADLINE, NodeSpec, World, request};
 
-const FREE: Model = Model {
+const MODEL: Model = Model {
     name: "",
     property: "",
     threads: 3,
@@ -19,80 +20,111 @@ const FREE: Model = Model {
     body: |_| (),
 };
 
+const GATED: Model = Model {
+    start: Start::Gated,
+    ..MODEL
+};
+
 pub const MODELS: &[Model] = &[
     Model {
         name: "shutdown-follower",
-        property: "a follower that is shut down while its threads wait, or before they do, joins them all",
-        goals: &["the election deadline", "the next heartbeat"],
-        body: |world| run(world, world.node(NodeSpec::new(1, 3))),
-        ..FREE
+        property: "a node that is shut down while its threads wait joins them all",
+        threads: 5,
+        goals: &[
+            "the election deadline",
+            "the next heartbeat",
+            "something to write",
+            "committed entries",
+        ],
+        body: |world| {
+            let node = Node::run(world.node(NodeSpec::new(1, 3))).expect("the model gives threads");
+            world.settle();
+            world.explore();
+            assert!(node.shutdown().is_ok());
+            world.closed(1);
+        },
+        ..MODEL
     },
     Model {
         name: "shutdown-candidate",
         property: "a candidate that waits for votes, or writes its own, is shut down",
-        goals: &["votes", "the next heartbeat"],
+        threads: 4,
+        goals: &["votes", "the next heartbeat", "something to write"],
         body: candidate,
-        ..FREE
+        ..GATED
     },
     Model {
         name: "shutdown-leader",
-        property: "a leader that waits for its next heartbeat is shut down",
-        goals: &["the next heartbeat", "a leader"],
+        property: "a leader that waits for its next heartbeat, or writes and applies its first entry, is shut down",
+        threads: 4,
+        goals: &[
+            "the next heartbeat",
+            "something to write",
+            "committed entries",
+            "applied",
+        ],
         body: leader,
-        ..FREE
+        ..GATED
     },
     Model {
         name: "shutdown-receiving",
         property: "a node that is handling a message, or writing, is shut down",
         threads: 4,
         goals: &["the vote was told", "the vote was not told"],
-        start: Start::Gated,
         body: receiving,
-        ..FREE
+        ..GATED
     },
     Model {
         name: "shutdown-watched",
         property: "who waits for a leader hears that the node was shut down",
         threads: 4,
         goals: &["a change of leadership"],
-        start: Start::Gated,
         body: watched,
-        ..FREE
+        ..GATED
     },
     Model {
         name: "shutdown-twice",
-        property: "of two threads that stop a node, both return",
+        property: "of two threads that stop a node, both return, and one was first",
         threads: 4,
         goals: &["stopped by the other"],
         body: twice,
-        ..FREE
+        ..GATED
     },
 ];
 
-fn run(world: &World, engine: Arc<Engine>) {
-    let node = Node::run(engine).expect("the model gives threads");
-    world.explore();
-    assert!(node.shutdown().is_ok());
-    world.closed(1);
+/// One of a node's own threads.
+fn run(world: &World, node: &Arc<Engine>, name: &'static str, body: fn(&Engine, &mut Outside)) {
+    let node = node.clone();
+    world.thread(name, move |outside| body(&node, outside));
 }
 
 fn candidate(world: &World) {
-    let engine = world.node(NodeSpec::new(1, 3));
-    engine.monitor().tick(&mut Outside::claim("time"), DEADLINE);
-    run(world, engine);
+    let node = world.node(NodeSpec::new(1, 3));
+    node.monitor().tick(&mut Outside::claim("time"), DEADLINE);
+    run(world, &node, "election", Engine::election_loop);
+    run(world, &node, "leader", Engine::leader_loop);
+    run(world, &node, "disk", Engine::disk_loop);
+    pass_time_and_stop(world, &node, &[]);
 }
 
 fn leader(world: &World) {
     // Alone in its cluster: it elects itself.
-    let engine = world.node(NodeSpec::new(1, 1));
+    let node = world.node(NodeSpec::new(1, 1));
     let mut outside = Outside::claim("time");
-    engine.monitor().tick(&mut outside, DEADLINE);
-    if world.choose([true, false])
-        && let Ok(Some(ballot)) = engine.election_turn(&mut outside, None)
-    {
-        see_through(&engine, &mut outside, ballot);
+    node.monitor().tick(&mut outside, DEADLINE);
+    if let Ok(Some(ballot)) = node.election_turn(&mut outside, None) {
+        see_through(&node, &mut outside, ballot);
     }
-    run(world, engine);
+    run(world, &node, "leader", Engine::leader_loop);
+    run(world, &node, "disk", Engine::disk_loop);
+    run(world, &node, "apply", Engine::apply_loop);
+    pass_time_and_stop(world, &node, &[]);
+    let there = world.clone();
+    world.finally(move || {
+        if node.status(&mut Outside::claim("caller")).applied > 0 {
+            there.reached("applied");
+        }
+    });
 }
 
 /// All of a node's threads and the one that stops it, from the gate: that they are joined is the other models' concern.
@@ -126,17 +158,21 @@ fn watched(world: &World) {
 }
 
 fn twice(world: &World) {
-    let engine = world.node(NodeSpec::new(1, 3));
-    let node = Node::run(engine.clone()).expect("the model gives threads");
-    world.explore();
-    let there = world.clone();
-    let other = spawn("other", move || {
-        let mut outside = Outside::claim("other");
-        if engine.stop(&mut outside, Stopped::Shutdown).is_none() {
-            there.reached("stopped by the other");
-        }
-    });
-    assert!(node.shutdown().is_ok());
-    world.closed(1);
-    other.join().expect("the other ends");
+    let node = world.node(NodeSpec::new(1, 3));
+    run(world, &node, "election", Engine::election_loop);
+    run(world, &node, "disk", Engine::disk_loop);
+    let firsts = Arc::new(AtomicUsize::new(0));
+    for name in ["caller a", "caller b"] {
+        let (there, node, firsts) = (world.clone(), node.clone(), firsts.clone());
+        world.thread(name, move |outside| {
+            match node.stop(outside, Stopped::Shutdown) {
+                None => firsts.fetch_add(1, Ordering::Relaxed),
+                Some(_) => {
+                    there.reached("stopped by the other");
+                    0
+                }
+            };
+        });
+    }
+    world.finally(move || assert_eq!(firsts.load(Ordering::Relaxed), 1, "one was first"));
 }

@@ -241,7 +241,7 @@ fn pre_vote(world: &World) {
     receive(world, &node, "receiver", [yes.clone(), yes]);
     pass_time_and_stop(world, &node, &[NEXT_DEADLINE]);
     let there = world.clone();
-    world.finally(move || match there.disk(1).term.0 {
+    world.finally(move || match there.disk(1).hard_state.term.0 {
         0 => there.reached("no election follows"),
         term => {
             assert_eq!(
