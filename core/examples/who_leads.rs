@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut nodes: Vec<Node> = (1..=3)
         .map(|id| {
             let config = Config::new(id, [1, 2, 3]);
-            Node::start(config, MemoryStorage::new(), network.transport(id))
+            Node::start(config, MemoryStorage::new(), network.transport(id), ())
         })
         .collect::<Result<_, _>>()?;
 

@@ -14,8 +14,8 @@ pub use node::RedbStorage;
 pub use node::{
     Activity, Applied, Batch, ChangeError, Config, ConfigError, Inbox, Leadership, LocalNetwork,
     LocalTransport, MemoryStorage, NoLeader, Node, Proposal, ProposeError, ReadError, RestoreError,
-    SessionCall, SessionError, StartError, StateMachine, Status, Stopped, Storage, StorageError,
-    Stored, ThreadActivity, TransferError, Transport, TransportError, Undecided, Votes, WaitError,
+    SessionCall, StartError, StateMachine, Status, Stopped, Storage, StorageError, Stored,
+    ThreadActivity, TransferError, Transport, TransportError, Undecided, Votes, WaitError,
 };
 pub use rules::{
     Change, Entry, HardState, Member, Members, Message, NodeId, Payload, Position, Refusal,

@@ -21,8 +21,8 @@ pub use callers::{Decided, Served, SnapshotTaken, Tell, Told};
 pub use config::{Config, ConfigError, MIN_PAYLOAD};
 pub use engine::Engine;
 pub use error::{
-    ChangeError, ProposeError, ReadError, SessionError, StartError, Stopped, StorageError,
-    TransferError, TransportError, Undecided, WaitError,
+    ChangeError, ProposeError, ReadError, StartError, Stopped, StorageError, TransferError,
+    TransportError, Undecided, WaitError,
 };
 pub use handle::Node;
 pub use proposal::{Proposal, SessionCall};

@@ -219,15 +219,3 @@ pub enum ChangeError {
     #[error("the change began, but {0}")]
     Undecided(#[from] Undecided),
 }
-
-/// Why a session can't go on.
-#[derive(Clone, Debug, Error)]
-#[non_exhaustive]
-pub enum SessionError {
-    /// It was not proposed.
-    #[error(transparent)]
-    Refused(#[from] ProposeError),
-    /// It was, and what became of it is this. **Send it again, with the same number**: it is run once.
-    #[error(transparent)]
-    Undecided(#[from] Undecided),
-}
