@@ -1,9 +1,12 @@
-//! The program `biglock`: runs a node, asks one how it is, and shows a cluster that loses its leader again and again.
+//! The program `biglock`: runs a node of a replicated key-value store, asks a cluster for something, and shows one that loses its leader
+//! again and again.
 #![forbid(unsafe_code)]
 
+mod ask;
 mod demo;
 mod line;
 mod node;
+mod peer;
 mod signals;
 mod status;
 mod tuning;
@@ -13,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// A Raft core with one big lock.
+/// A Raft core with one big lock, and a replicated key-value store on it.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -24,6 +27,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Node(node::Args),
+    Put(ask::Put),
+    Get(ask::Get),
+    Append(ask::Append),
+    Delete(ask::Delete),
+    Cas(ask::Cas),
+    Members(ask::Members),
+    Transfer(ask::Transfer),
+    Snapshot(ask::Snapshot),
     Status(status::Args),
     Demo(demo::Args),
 }
@@ -31,6 +42,14 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Node(args) => node::run(args),
+        Command::Put(args) => ask::put(args),
+        Command::Get(args) => ask::get(args),
+        Command::Append(args) => ask::append(args),
+        Command::Delete(args) => ask::delete(args),
+        Command::Cas(args) => ask::cas(args),
+        Command::Members(args) => ask::members(&args),
+        Command::Transfer(args) => ask::transfer(&args),
+        Command::Snapshot(args) => ask::snapshot(&args),
         Command::Status(args) => status::run(&args),
         Command::Demo(args) => demo::run(&args),
     };

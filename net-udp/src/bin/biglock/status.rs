@@ -50,6 +50,9 @@ fn page(report: &Report) -> String {
         durable,
         last,
         commit,
+        applied,
+        learners,
+        snapshot,
         ..
     } = &report.status;
     let name = |id: &Option<NodeId>| id.map_or("nobody".into(), |id| id.to_string());
@@ -57,15 +60,21 @@ fn page(report: &Report) -> String {
         (None, Some(why)) => format!("none: {why}"),
         (leader, _) => name(leader),
     };
-    let members: Vec<String> = members.iter().map(|id| id.0.to_string()).collect();
+    let voters = members.iter().map(|id| id.0.to_string());
+    let learners = learners.iter().map(|id| format!("{} (learner)", id.0));
+    let members: Vec<String> = voters.chain(learners).collect();
     let vote = if *durable { "durable" } else { "being written" };
     let log = if last.index == 0 {
         "empty".into()
     } else {
         format!(
-            "to entry {} of {}, committed to {commit}",
+            "to entry {} of {}, committed to {commit}, applied to {applied}",
             last.index, last.term
         )
+    };
+    let snapshot = match snapshot.index {
+        0 => "none".into(),
+        index => format!("to entry {index} of {}", snapshot.term),
     };
     let rows = [
         ("node", format!("{} of {}", id.0, members.join(", "))),
@@ -74,6 +83,7 @@ fn page(report: &Report) -> String {
         ("leader", leader),
         ("voted for", format!("{} ({vote})", name(voted_for))),
         ("log", log),
+        ("snapshot", snapshot),
         ("datagrams", report.counters.to_string()),
         ("threads", report.threads.trim_end().to_string()),
     ];

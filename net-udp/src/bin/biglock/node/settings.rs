@@ -5,11 +5,11 @@ mod file;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
 use biglock::{Config, NodeId};
 
+use crate::peer::Peer;
 use crate::tuning::Tuning;
 
 /// Run one node.
@@ -71,31 +71,6 @@ struct About {
     /// Makes the random part of the election timeouts repeatable; give each node its own
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-}
-
-/// Another node and where it listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its number.
-    pub id: NodeId,
-    /// Where it listens.
-    pub addr: SocketAddr,
-}
-
-impl FromStr for Peer {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Peer, String> {
-        let parsed = text.split_once('=').and_then(|(id, addr)| {
-            Some(Peer {
-                id: NodeId(id.trim().parse().ok()?),
-                addr: addr.trim().parse().ok()?,
-            })
-        });
-        parsed.ok_or_else(|| {
-            format!("\"{text}\" is no peer: write its number, = and its IP address with the port, e.g. 2=127.0.0.1:7002")
-        })
-    }
 }
 
 /// Where a node keeps what must survive a crash.

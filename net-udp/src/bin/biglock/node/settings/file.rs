@@ -7,7 +7,8 @@ use anyhow::{Context, bail};
 use serde::de::DeserializeOwned;
 use toml::Table;
 
-use super::{About, Peer};
+use super::About;
+use crate::peer::Peer;
 use crate::tuning::Tuning;
 
 /// Reads a file.

@@ -1,0 +1,172 @@
+//! What a running cluster can be asked: keys and values, members, leadership, snapshots.
+
+mod members;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use biglock_udp::{ClientConfig, KvClient, Swapped};
+
+use crate::peer::Peer;
+pub use members::{Members, Snapshot, Transfer, members, snapshot, transfer};
+
+/// Which cluster, and how to ask it.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct Cluster {
+    /// Nodes of the cluster, at least one that runs, e.g. `1=127.0.0.1:7001,2=127.0.0.1:7002`
+    #[arg(long, value_name = "ID=ADDR", value_delimiter = ',', global = true)]
+    servers: Vec<Peer>,
+    /// The cluster's number, as its nodes have it
+    #[arg(long, value_name = "N", default_value_t = 1, global = true)]
+    cluster: u64,
+    /// How long to try
+    #[arg(long, value_name = "MS", default_value_t = 10_000, global = true)]
+    timeout_ms: u64,
+    /// The longest datagram to send, as `biglock node --max-datagram`
+    #[arg(long, value_name = "BYTES", default_value_t = 1200, global = true)]
+    max_datagram: usize,
+}
+
+impl Cluster {
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    fn client(&self) -> anyhow::Result<KvClient> {
+        ensure!(
+            !self.servers.is_empty(),
+            "which cluster? Name some of its nodes, e.g. --servers 1=127.0.0.1:7001,2=127.0.0.1:7002"
+        );
+        let servers = self.servers.iter().map(|peer| (peer.id, peer.addr));
+        let mut config = ClientConfig::new(self.cluster, servers);
+        config.timeout = self.timeout();
+        config.patience = config.patience.max(config.timeout * 2);
+        config.max_datagram = self.max_datagram;
+        Ok(KvClient::connect(config)?)
+    }
+}
+
+/// Set the value of a key.
+#[derive(Debug, clap::Args)]
+pub struct Put {
+    /// The key
+    key: String,
+    /// Its new value
+    value: String,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+/// Print the value of a key, as it is now: a linearizable read. Fails if there is no such key.
+#[derive(Debug, clap::Args)]
+pub struct Get {
+    /// The key
+    key: String,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+/// Add to the end of the value of a key: once, whatever gets lost on the way.
+#[derive(Debug, clap::Args)]
+pub struct Append {
+    /// The key
+    key: String,
+    /// What to add
+    value: String,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+/// Remove a key.
+#[derive(Debug, clap::Args)]
+pub struct Delete {
+    /// The key
+    key: String,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+/// Compare and swap: set the value of a key if it is what is expected. Fails, and prints the value, if it is not.
+#[derive(Debug, clap::Args)]
+pub struct Cas {
+    /// The key
+    key: String,
+    /// Its new value
+    value: String,
+    /// The value that is expected [default: the key is missing]
+    #[arg(long, value_name = "VALUE")]
+    expect: Option<String>,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+/// What `biglock put` does.
+pub fn put(args: Put) -> anyhow::Result<ExitCode> {
+    let Put {
+        key,
+        value,
+        cluster,
+    } = args;
+    let done = cluster.client()?.put(key.as_str(), value);
+    done.with_context(|| format!("can't put {key:?}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What `biglock get` does.
+pub fn get(args: Get) -> anyhow::Result<ExitCode> {
+    let Get { key, cluster } = args;
+    let read = cluster.client()?.get(key.as_str());
+    match read.with_context(|| format!("can't get {key:?}"))? {
+        Some(value) => {
+            io::stdout().write_all(&value)?;
+            writeln!(io::stdout())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        None => bail!("there is no key {key:?}"),
+    }
+}
+
+/// What `biglock append` does.
+pub fn append(args: Append) -> anyhow::Result<ExitCode> {
+    let Append {
+        key,
+        value,
+        cluster,
+    } = args;
+    let done = cluster.client()?.append(key.as_str(), value);
+    done.with_context(|| format!("can't append to {key:?}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What `biglock delete` does.
+pub fn delete(args: Delete) -> anyhow::Result<ExitCode> {
+    let Delete { key, cluster } = args;
+    let done = cluster.client()?.delete(key.as_str());
+    done.with_context(|| format!("can't delete {key:?}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What `biglock cas` does.
+pub fn cas(args: Cas) -> anyhow::Result<ExitCode> {
+    let Cas {
+        key,
+        value,
+        expect,
+        cluster,
+    } = args;
+    let expect = expect.map(Into::into);
+    let done = cluster
+        .client()?
+        .compare_and_swap(key.as_str(), expect, value);
+    match done.with_context(|| format!("can't swap {key:?}"))? {
+        Swapped::Done => Ok(ExitCode::SUCCESS),
+        Swapped::Found(None) => bail!("nothing was changed: there is no key {key:?}"),
+        Swapped::Found(Some(value)) => bail!(
+            "nothing was changed: the value of {key:?} is {:?}",
+            String::from_utf8_lossy(&value)
+        ),
+    }
+}

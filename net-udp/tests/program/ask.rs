@@ -1,0 +1,153 @@
+//! `biglock put|get|append|delete|cas|members|transfer|snapshot` against processes.
+
+use std::net::UdpSocket;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::process::{Ended, Program, biglock, run};
+
+/// Processes, durable, in a folder that goes with them.
+struct Cluster {
+    nodes: Vec<Program>,
+    addresses: Vec<String>,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// So many nodes; the addresses are for one more.
+    fn start(many: usize) -> Cluster {
+        let sockets: Vec<UdpSocket> = (0..=many)
+            .map(|_| UdpSocket::bind("127.0.0.1:0").expect("a socket"))
+            .collect();
+        let address = |socket: &UdpSocket| socket.local_addr().expect("an address").to_string();
+        let addresses = sockets.iter().map(address).collect();
+        drop(sockets);
+        let mut cluster = Cluster {
+            nodes: Vec::new(),
+            addresses,
+            folder: tempfile::tempdir().expect("a folder"),
+        };
+        for id in 1..=many {
+            let node = cluster.node(id, many, &[]);
+            cluster.nodes.push(node);
+        }
+        cluster
+    }
+
+    /// Starts a node that knows the first so many.
+    fn node(&self, id: usize, many: usize, args: &[&str]) -> Program {
+        let mut command = biglock(&["node", "--events"]);
+        command
+            .arg(format!("--id={id}"))
+            .arg(format!("--listen={}", self.addresses[id - 1]))
+            .arg(format!("--peers={}", self.servers(many)))
+            .arg("--data")
+            .arg(self.folder.path().join(id.to_string()))
+            .args(args);
+        let node = Program::start(&mut command);
+        node.line(&["started"]);
+        node
+    }
+
+    fn servers(&self, many: usize) -> String {
+        let named = (1..).zip(&self.addresses[..many]);
+        let named: Vec<String> = named.map(|(id, at)| format!("{id}={at}")).collect();
+        named.join(",")
+    }
+
+    fn ask(&self, args: &[&str]) -> Ended {
+        let servers = format!("--servers={}", self.servers(self.nodes.len()));
+        run(&[args, &[&servers, "--timeout-ms=30000"]].concat())
+    }
+
+    fn tell(&self, args: &[&str], expected: &str) {
+        let ended = self.ask(args);
+        ended.succeeded();
+        assert_eq!(ended.stdout, expected, "{args:?}");
+        assert_eq!(ended.stderr, "", "{args:?}");
+    }
+}
+
+#[test]
+fn keys_survive_the_death_of_every_process() {
+    let mut cluster = Cluster::start(3);
+    cluster.tell(&["put", "a", "1"], "");
+    cluster.tell(&["append", "a", "2"], "");
+    cluster.tell(&["cas", "b", "new"], "");
+    cluster.tell(&["get", "a"], "12\n");
+    let wrong = cluster.ask(&["cas", "a", "3", "--expect=1"]);
+    wrong.failed_with(&["nothing was changed", "\"12\""]);
+    cluster.tell(&["cas", "a", "3", "--expect=12"], "");
+    cluster.tell(&["delete", "b"], "");
+    cluster.ask(&["get", "b"]).failed_with(&["no key \"b\""]);
+    // The log of one node is a snapshot from here on.
+    let taken = cluster.ask(&["snapshot", "2"]);
+    taken.succeeded();
+    assert!(taken.stdout.contains("node 2: to entry"), "{taken:?}");
+
+    for node in cluster.nodes.drain(..) {
+        node.signal(Signal::KILL);
+        node.ended();
+    }
+    for id in 1..=3 {
+        let node = cluster.node(id, 3, &[]);
+        cluster.nodes.push(node);
+    }
+    cluster.tell(&["get", "a"], "3\n");
+}
+
+#[test]
+fn a_node_joins_leads_and_another_is_removed() {
+    let mut cluster = Cluster::start(3);
+    cluster.tell(&["put", "a", "1"], "");
+    let four = format!("4={}", cluster.addresses[3]);
+    let early = run(&[
+        "members",
+        "add",
+        &four,
+        &format!("--servers={}", cluster.servers(3)),
+        "--timeout-ms=400",
+    ]);
+    early.failed_with(&["can't add node 4", "--join --id 4"]);
+
+    let joined = cluster.node(4, 3, &["--join"]);
+    let added = cluster.ask(&["members", "add", &four]);
+    added.succeeded();
+    let line = added.stdout.lines().last().unwrap_or_default();
+    assert!(
+        line.contains(&cluster.addresses[3]) && line.contains("voter"),
+        "{added:?}"
+    );
+    let again = cluster.ask(&["members", "add", &four]);
+    again.failed_with(&["it is a voter already"]);
+    cluster.nodes.push(joined);
+
+    cluster.tell(&["transfer", "4"], "node 4 leads\n");
+    cluster
+        .ask(&["transfer", "9"])
+        .failed_with(&["node 9 is not a voter"]);
+    let removed = cluster.ask(&["members", "remove", "1"]);
+    removed.succeeded();
+    assert!(!removed.stdout.contains("node 1 "), "{removed:?}");
+    cluster.tell(&["get", "a"], "1\n");
+}
+
+#[test]
+fn what_can_not_be_asked_is_said() {
+    run(&["get", "a"]).failed_with(&["--servers 1=127.0.0.1:7001"]);
+    // Connected to itself, it keeps the port, and is nobody to everybody else.
+    let deaf = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let addr = deaf.local_addr().expect("an address");
+    deaf.connect(addr).expect("it can be connected");
+    let servers = format!("--servers=1={addr}");
+    let put = run(&["put", "a", "1", &servers, "--timeout-ms=200"]);
+    put.failed_with(&["can't put \"a\"", "nothing was heard", "do the nodes run"]);
+    assert!(
+        !put.stderr.contains("may have run"),
+        "no session was opened: {put:?}"
+    );
+    let bad = run(&["get", "a", "--servers=1:127.0.0.1:1"]);
+    assert_eq!(bad.status.code(), Some(2), "{bad:?}");
+    assert!(bad.stderr.contains("is no node"), "{bad:?}");
+}
