@@ -72,6 +72,8 @@ pub const MAX_SESSIONS: usize = 65_536;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Sessions {
     open: BTreeMap<u64, Session>,
+    /// No session expires before this: so that not every request looks at all of them.
+    soonest: Time,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -104,6 +106,7 @@ impl Sessions {
                     seen: 1,
                     replies: BTreeMap::new(),
                 };
+                self.soonest = self.soonest.min(session.expires());
                 self.open.insert(index, session);
                 SessionReply::Opened { session: index }
             }
@@ -147,8 +150,11 @@ impl Sessions {
 
     /// Ends those that were idle for too long. Log time is the same on every node, so all end the same ones at the same entry.
     fn expire(&mut self, time: Time) {
-        self.open
-            .retain(|_, session| time <= session.last_used + session.patience);
+        if time > self.soonest {
+            self.open.retain(|_, session| time <= session.expires());
+            let soonest = self.open.values().map(Session::expires).min();
+            self.soonest = soonest.unwrap_or(Time::NEVER);
+        }
     }
 
     fn make_room(&mut self) {
@@ -162,6 +168,10 @@ impl Sessions {
 }
 
 impl Session {
+    fn expires(&self) -> Time {
+        self.last_used + self.patience
+    }
+
     fn see(&mut self, seen: u64) {
         if seen > self.seen {
             self.seen = seen;
