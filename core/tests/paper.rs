@@ -23,3 +23,7 @@ mod section_5_5_and_5_6_crashes_and_timing;
 mod section_6_membership;
 #[path = "paper/snapshots.rs"]
 mod section_7_snapshots;
+#[path = "paper/clients.rs"]
+mod section_8_clients;
+#[path = "paper/transfer.rs"]
+mod transfer;
