@@ -91,6 +91,17 @@ fn two_leaders_are_killed_and_two_others_follow() {
     );
     assert!(checked["elected"].as_u64() >= Some(3), "{text}");
     assert_eq!(summary["ended_by"], Value::Null);
+    let writes = &summary["writes"];
+    assert_eq!(writes["clients"], 3, "{text}");
+    for what in ["appends", "swaps", "reads"] {
+        assert!(writes[what].as_u64() > Some(0), "{what}: {text}");
+    }
+    assert!(
+        ended
+            .stdout
+            .contains("none was lost, and none applied twice"),
+        "{ended:?}"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `biglock demo`: a cluster of processes whose leader is killed again and again.
 
 mod cluster;
+mod load;
 mod picture;
 mod process;
 mod record;
@@ -22,12 +23,13 @@ use rounds::{Demo, Interrupted};
 use screen::Screen;
 use summary::Summary;
 
-/// Watch a cluster elect leaders while they are killed.
+/// Watch a cluster elect leaders while they are killed, and lose nothing of what clients write meanwhile.
 ///
 /// Starts nodes as processes of their own on loopback, with durable stores in a temporary folder; kills the leader with SIGKILL, measures
 /// how long until a majority of the cluster knows the next one, starts the killed node again on its old store, and so on. Checks
 /// everything that the nodes tell: that no term has two leaders, that no leader comes without a majority of durable votes, that no node
-/// ever takes back a term or a vote, and exits with status 1 if one of these is broken or no leader is elected.
+/// ever takes back a term or a vote. Meanwhile clients write, and at the end they look for all that they wrote: that nothing that was
+/// acknowledged is lost, and nothing was applied twice. Exits with status 1 if one of these is broken or no leader is elected.
 ///
 /// Ctrl-C leaves no process and no file behind, nor does SIGKILL, once the nodes have noticed it. Ctrl-\ makes every node print what its
 /// threads wait for.
@@ -39,6 +41,9 @@ pub struct Args {
     /// How often to kill the leader
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
+    /// How many clients write meanwhile: 0 to 64
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=64))]
+    clients: u64,
     /// Repeats the random choices of an earlier run: the election timeouts and when the leader is killed; what the machine makes of
     /// them it does not repeat [default: a new one]
     #[arg(long, value_name = "N")]
@@ -67,13 +72,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut demo = Demo::new(args, seed, &config, screen, signals)?;
     let result = demo.run();
     // Whatever happened: first nobody is left, then it is told.
-    let (mut screen, failovers, record) = demo.end();
+    let (mut screen, failovers, record, found) = demo.end();
     let summary = Summary::new(
         args,
         seed,
         &config,
         failovers,
         &record,
+        found,
         result.as_ref().err(),
     );
     if let Some(path) = &args.json {

@@ -7,6 +7,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Context;
+use biglock::NodeId;
+use biglock_udp::ClientConfig;
 use crossbeam_channel::{Receiver, Sender};
 use fastrand::Rng;
 use tempfile::TempDir;
@@ -64,6 +66,15 @@ impl Cluster {
             heard,
             folder,
         })
+    }
+
+    /// For clients of this cluster.
+    pub fn client(&self) -> ClientConfig {
+        let servers = self.nodes.iter();
+        ClientConfig::new(
+            self.number,
+            servers.map(|(&id, node)| (NodeId(id), node.addr)),
+        )
     }
 
     /// What the processes do.

@@ -16,6 +16,13 @@ use crate::line::Line;
 #[error("SAFETY IS BROKEN: {0}")]
 pub struct Broken(String);
 
+impl Broken {
+    /// This rule was broken.
+    pub fn new(what: String) -> Broken {
+        Broken(what)
+    }
+}
+
 /// What was told, and checked.
 #[derive(Debug, Default)]
 pub struct Record {

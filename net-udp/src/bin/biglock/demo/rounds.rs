@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use super::Args;
 use super::cluster::Cluster;
+use super::load::{Found, Load};
 use super::picture::{Leadership, Picture};
 use super::process::{Event, What};
 use super::record::Record;
@@ -61,6 +62,10 @@ pub struct Demo<'a> {
     random: Rng,
     heartbeat: Duration,
     cluster: Cluster,
+    /// Those who write, from the first leader on until the last round is over.
+    load: Option<Load>,
+    /// What they found at the end.
+    found: Option<Found>,
     signals: Receiver<Signal>,
     picture: Picture,
     record: Record,
@@ -88,6 +93,8 @@ impl<'a> Demo<'a> {
             random: Rng::with_seed(seed),
             heartbeat: config.heartbeat,
             cluster: Cluster::new(args, seed)?,
+            load: None,
+            found: None,
             signals,
             picture: Picture::default(),
             record: Record::default(),
@@ -101,20 +108,47 @@ impl<'a> Demo<'a> {
     /// All rounds.
     ///
     /// # Errors
-    /// If a rule is broken, no leader is elected, a node ends by itself, or somebody asks for the end.
+    /// If a rule is broken, no leader is elected, a write is lost or applied twice, a node ends by itself, or somebody asks for the end.
     pub fn run(&mut self) -> anyhow::Result<()> {
         self.start_all()?;
         self.settle()?;
+        if self.args.clients > 0 {
+            let mut config = self.cluster.client();
+            config.timeout = self.bound;
+            config.patience = config.patience.max(self.bound * 4);
+            self.load = Some(Load::start(config, self.args.clients)?);
+        }
         while self.failovers.len() < self.args.rounds as usize {
             self.round()?;
         }
-        Ok(())
+        self.look_for_writes()
+    }
+
+    /// Ends the load, and looks for all that was written.
+    fn look_for_writes(&mut self) -> anyhow::Result<()> {
+        let Some(load) = self.load.take() else {
+            return Ok(());
+        };
+        let text = format!(
+            "look for the {} writes that were acknowledged",
+            load.acknowledged()
+        );
+        self.screen.note(now(), "clients", &text)?;
+        let told = load.finish()?;
+        loop {
+            if let Ok(found) = told.try_recv() {
+                self.found = Some(found?);
+                return Ok(());
+            }
+            self.step(now() + REDRAW)?;
+        }
     }
 
     /// Ends all processes and removes their folder. Gives what there is to tell.
-    pub fn end(self) -> (Screen, Vec<Failover>, Record) {
+    pub fn end(self) -> (Screen, Vec<Failover>, Record, Option<Found>) {
+        drop(self.load);
         drop(self.cluster);
-        (self.screen, self.failovers, self.record)
+        (self.screen, self.failovers, self.record, self.found)
     }
 
     fn start_all(&mut self) -> anyhow::Result<()> {
@@ -303,6 +337,7 @@ impl<'a> Demo<'a> {
         let progress = Progress {
             done: self.failovers.len(),
             last: self.failovers.last(),
+            writes: self.load.as_ref().map(Load::acknowledged),
         };
         self.screen.draw(&self.picture, &progress);
     }

@@ -28,6 +28,8 @@ pub struct Progress<'a> {
     pub done: usize,
     /// The last of them.
     pub last: Option<&'a Failover>,
+    /// How many writes were acknowledged, if somebody writes.
+    pub writes: Option<u64>,
 }
 
 /// How often a second the panel may be drawn: events come in bursts.
@@ -54,6 +56,12 @@ impl Screen {
              Every round kills the leader with SIGKILL and measures how long it takes\n\
              until {majority} of {nodes} nodes know the next one."
         ))?;
+        if args.clients > 0 {
+            screen.line(&format!(
+                "Meanwhile {} clients write; at the end they look for all that was acknowledged.",
+                args.clients
+            ))?;
+        }
         screen.line(&format!(
             "Election timeouts {}-{} ms, heartbeat {} ms, pre-vote {}, --seed {seed}.\n",
             min.as_millis(),
@@ -113,9 +121,11 @@ impl Screen {
     /// How every node is now.
     pub fn draw(&mut self, picture: &Picture, progress: &Progress<'_>) {
         let Some(panel) = &self.panel else { return };
-        if let Some(Failover { ms, .. }) = progress.last {
-            panel.set_prefix(format!("last failover {ms:.1} ms"));
-        }
+        let failover = progress.last;
+        let failover = failover.map(|it| format!("last failover {:.1} ms", it.ms));
+        let writes = progress.writes.map(|many| format!("{many} writes"));
+        let both: Vec<String> = failover.into_iter().chain(writes).collect();
+        panel.set_prefix(both.join(", "));
         panel.set_position(progress.done as u64);
         let rows: Vec<String> = picture.nodes().map(|(_, seen)| row_of(seen)).collect();
         panel.set_message(rows.join("\n"));

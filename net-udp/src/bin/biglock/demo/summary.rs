@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::Args;
+use super::load::Found;
 use super::picture::Leadership;
 use super::record::{Checked, Record};
 
@@ -83,6 +84,8 @@ pub struct Summary {
     /// Of the rest.
     elected_ms: Option<Statistics>,
     checked: Checked,
+    /// What was written and found again; nothing if nobody wrote, or the demo ended before.
+    writes: Option<Found>,
     /// Why the demo ended before its last round, if it did.
     ended_by: Option<String>,
 }
@@ -105,6 +108,7 @@ impl Summary {
         config: &Config,
         failovers: Vec<Failover>,
         record: &Record,
+        writes: Option<Found>,
         ended_by: Option<&anyhow::Error>,
     ) -> Summary {
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
@@ -122,6 +126,7 @@ impl Summary {
             elected_ms: Statistics::of(failovers.iter().map(|it| it.elected_ms)),
             failovers,
             checked: record.checked(),
+            writes,
             ended_by: ended_by.map(|error| format!("{error:#}")),
         }
     }
@@ -213,7 +218,7 @@ impl Summary {
             leaders,
             elected,
         } = self.checked;
-        vec![
+        let mut verdict = vec![
             format!(
                 "{lines} lines of {processes} processes were checked, over {} kills:",
                 self.failovers.len()
@@ -223,7 +228,19 @@ impl Summary {
                 "  ✓ {elected} leaders were followed by all nodes, and had a majority of durable votes"
             ),
             "  ✓ no node ever took back a term or a vote".into(),
-        ]
+        ];
+        if let Some(found) = self.writes {
+            let writes = found.appends + found.swaps;
+            verdict.push(format!(
+                "  ✓ {writes} writes of {} clients were acknowledged: none was lost, and none applied twice",
+                found.clients
+            ));
+            verdict.push(format!(
+                "  ✓ {} reads meanwhile saw all that had been written; {} requests had no answer in time",
+                found.reads, found.unanswered
+            ));
+        }
+        verdict
     }
 }
 

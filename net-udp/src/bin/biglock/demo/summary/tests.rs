@@ -25,6 +25,7 @@ fn summary(times: &[u64]) -> Summary {
         elected_ms: Statistics::of(failovers.iter().map(|it| it.elected_ms)),
         failovers,
         checked: Checked::default(),
+        writes: None,
         ended_by: None,
     }
 }
