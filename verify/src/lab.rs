@@ -17,11 +17,14 @@
 //! example `soak` runs fresh seeds for as long as it is told.
 
 pub mod cluster;
+pub mod holes;
 pub mod kv;
 pub mod lab_2a;
 pub mod lab_2b;
 pub mod lab_2c;
 pub mod lab_2d;
+pub mod members;
+pub mod reads;
 pub mod rsm;
 
 /// A test of the suite.
@@ -109,6 +112,47 @@ macro_rules! lab_suite {
                 snapshot_unreliable_recover 1,
                 snapshot_unreliable_recover_concurrent_partition 1,
                 snapshot_unreliable_recover_concurrent_partition_linearizable 1,
+            }
+            holes {
+                every_message_twice 2,
+                crashes_in_the_middle_of_writes 2,
+                the_leaders_disk_stalls 3,
+                a_followers_disk_stalls 2,
+                disks_stall 2,
+                a_write_fails 2,
+                only_acks_are_lost 2,
+                one_way_cuts 2,
+                a_deaf_leader_gives_up 2,
+                a_deaf_follower_disturbs_nobody 2,
+                every_size 2,
+                one_and_two 1,
+                even_sizes 1,
+                shut_down_in_every_state 2,
+                no_call_hangs 3,
+                split_votes 1,
+                clocks_drift 2,
+                instant_disks 2,
+                sessions_expire 1,
+                everything_at_once 3,
+                a_seed_replays 1,
+            }
+            members {
+                grow_and_shrink 2,
+                changes_among_faults 3,
+                the_leader_removes_itself 3,
+                a_removed_server_disturbs_nobody 2,
+                learners_decide_nothing 2,
+                transfer 2,
+                transfer_among_faults 2,
+                proposals_around_a_transfer 2,
+            }
+            reads {
+                read_index 2,
+                read_index_unreliable 2,
+                lease 2,
+                lease_unreliable 2,
+                followers_under_partition 2,
+                reads_write_nothing 2,
             }
         }
     };

@@ -588,6 +588,11 @@ impl Sim {
         self.clients.add(&mut self.context, servers, plan)
     }
 
+    /// All clients.
+    pub fn clients(&self) -> impl Iterator<Item = ClientId> + use<> {
+        (0..self.clients.len()).map(ClientId)
+    }
+
     /// A client asks these nodes from now on.
     pub fn set_nodes(&mut self, client: ClientId, nodes: Vec<NodeId>) {
         self.clients.set_servers(client, nodes);

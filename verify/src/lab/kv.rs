@@ -136,7 +136,7 @@ fn appends(key: u64) -> Plan {
 }
 
 /// Each client does anything with one of few keys.
-fn anything() -> Plan {
+pub fn anything() -> Plan {
     let plan = Plan::new(|random, number| {
         let key = format!("key {}", random.u8(..5));
         let value = format!("{} of {}", number, random.u16(..));

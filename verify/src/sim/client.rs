@@ -154,6 +154,10 @@ impl Clients {
         id
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     pub(super) fn set_servers(&mut self, id: ClientId, servers: Vec<NodeId>) {
         self.all[id.0].server = 0;
         self.all[id.0].servers = servers;
