@@ -22,7 +22,7 @@ struct Wire {
     peers: &'static [(&'static str, Start, Option<f64>)],
 }
 
-const WIRES: [Wire; 3] = [
+const WIRES: [Wire; 4] = [
     Wire {
         name: "pure",
         biglock: || Box::new(biglock::Pure::start()),
@@ -31,6 +31,22 @@ const WIRES: [Wire; 3] = [
             || Box::new(raft_rs::pure::Pure::start()),
             Some(2.0),
         )],
+    },
+    Wire {
+        name: "calls",
+        biglock: || Box::new(biglock::Cluster::direct()),
+        peers: &[
+            (
+                "openraft 0.9",
+                || Box::new(openraft_0_9::Cluster::start()),
+                Some(1.0),
+            ),
+            (
+                "openraft 0.10",
+                || Box::new(openraft_0_10::Cluster::start()),
+                Some(1.0),
+            ),
+        ],
     },
     Wire {
         name: "threads",
@@ -44,12 +60,7 @@ const WIRES: [Wire; 3] = [
             (
                 "openraft 0.9",
                 || Box::new(openraft_0_9::Cluster::start()),
-                Some(1.0),
-            ),
-            (
-                "openraft 0.10",
-                || Box::new(openraft_0_10::Cluster::start()),
-                Some(1.0),
+                None,
             ),
         ],
     },

@@ -29,6 +29,16 @@ impl Cluster {
         Cluster::start((1..=NODES).map(|id| network.transport(id)))
     }
 
+    /// A cluster with a leader in which nodes call each other, without a thread or channel between them, as the peers do that call each
+    /// other.
+    ///
+    /// # Panics
+    /// If it does not start, or finds no leader.
+    pub fn direct() -> Cluster {
+        let network = LocalNetwork::direct();
+        Cluster::start((1..=NODES).map(|id| network.transport(id)))
+    }
+
     pub(super) fn start<T: Transport + 'static>(transports: impl Iterator<Item = T>) -> Cluster {
         let node = |(id, transport)| {
             let node = Node::start(config(id), MemoryStorage::new(), transport, Echo);

@@ -20,7 +20,9 @@ impl Cluster {
     pub fn udp() -> Cluster {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let bind = |id| {
-            let config = UdpConfig::new(NodeId(id), CLUSTER, listen);
+            let mut config = UdpConfig::new(NodeId(id), CLUSTER, listen);
+            // As long as loopback carries them in one piece, like those of the peers.
+            config.max_datagram = 60_000;
             UdpTransport::bind(config).expect("a socket")
         };
         let bound: Vec<UdpTransport> = (1..=NODES).map(bind).collect();
