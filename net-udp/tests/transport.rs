@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use biglock::rules::{Answer, Body, Position};
-use biglock::{Clock, Config, MemoryStorage, Message, Node, NodeId, StartError, Term};
+use biglock::{Clock, Config, MemoryStorage, Message, Node, NodeId, StartError, Term, Transport};
 use biglock_udp::codec::{self, Invalid, Request, SAFE_DATAGRAM};
 use biglock_udp::{QueryError, Report, UdpConfig, UdpTransport, query_status};
 use common::{CLUSTER, messages};
@@ -182,6 +182,101 @@ fn a_vote_is_answered_to_the_peers_address() {
     let report = lone.report();
     assert_eq!(report.status.voted_for, Some(NodeId(1)));
     assert_eq!((report.counters.delivered, report.counters.sent), (1, 1));
+}
+
+/// "Servers process incoming RPC requests without consulting their current configurations" (section 6): one that was added by entries
+/// which this node does not have yet must be able to win its vote.
+#[test]
+fn a_node_that_nobody_named_is_answered_where_it_was_heard() {
+    let lone = lone();
+    let stranger = socket();
+    let mut request = vote_request();
+    request.from = NodeId(9);
+    let to = lone.transport.local_addr();
+    stranger.send_to(&encode(&request), to).unwrap();
+    let mut buffer = [0; SAFE_DATAGRAM];
+    let length = stranger.recv(&mut buffer).unwrap();
+    let messages = decode(&buffer[..length]).unwrap();
+    assert_eq!((messages.len(), messages[0].to), (1, NodeId(9)));
+
+    // But nobody can take a peer's place by saying that he is it.
+    let mut request = vote_request();
+    request.term = Term(10);
+    stranger.send_to(&encode(&request), to).unwrap();
+    let length = lone.one.recv(&mut buffer).unwrap();
+    assert_eq!(decode(&buffer[..length]).unwrap()[0].to, NodeId(1));
+}
+
+#[test]
+fn messages_for_one_receiver_share_a_datagram_in_their_order() {
+    let (one, three) = (socket(), socket());
+    let peers = BTreeMap::from([
+        (NodeId(1), one.local_addr().unwrap()),
+        (NodeId(3), three.local_addr().unwrap()),
+    ]);
+    let transport = bind(2).with_peers(peers);
+    let number = |read| Message {
+        from: NodeId(2),
+        to: NodeId(if read % 3 == 0 { 3 } else { 1 }),
+        term: Term(1),
+        body: Body::ReadIndex { read },
+    };
+    let all: Vec<Message> = (0..100).map(number).collect();
+    transport.send(&biglock::Outside::claim("test"), &all);
+    let mut buffer = [0; SAFE_DATAGRAM + 1];
+    for (socket, id) in [(one, NodeId(1)), (three, NodeId(3))] {
+        let expected: Vec<&Message> = all.iter().filter(|message| message.to == id).collect();
+        let (mut got, mut datagrams) = (Vec::new(), 0);
+        while got.len() < expected.len() {
+            let length = socket.recv(&mut buffer).unwrap();
+            assert!(length <= SAFE_DATAGRAM);
+            got.extend(decode(&buffer[..length]).unwrap());
+            datagrams += 1;
+        }
+        assert_eq!(got.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(datagrams, expected.len().div_ceil(51), "51 fit into one");
+    }
+    let counters = transport.counters();
+    assert_eq!((counters.sent, counters.not_sent), (100, 0));
+}
+
+/// A message that is longer than others that are on their way to the same node does not take them along.
+#[test]
+fn what_does_not_fit_is_left_out_and_counted() {
+    let one = socket();
+    let peers = BTreeMap::from([(NodeId(1), one.local_addr().unwrap())]);
+    let transport = bind(2).with_peers(peers);
+    let message = |body| Message {
+        from: NodeId(2),
+        to: NodeId(1),
+        term: Term(1),
+        body,
+    };
+    let too_long = message(Body::AppendEntries {
+        prev: Position::default(),
+        entries: vec![
+            biglock::Entry {
+                term: Term(1),
+                time: biglock::Time::ZERO,
+                payload: biglock::Payload::Noop,
+            };
+            SAFE_DATAGRAM / 20
+        ],
+        commit: 0,
+        beat: Default::default(),
+    });
+    let read = |read| message(Body::ReadIndex { read });
+    let all = [read(1), too_long, read(2)];
+    transport.send(&biglock::Outside::claim("test"), &all);
+    let mut got = Vec::new();
+    let mut buffer = [0; SAFE_DATAGRAM];
+    while got.len() < 2 {
+        let length = one.recv(&mut buffer).unwrap();
+        got.extend(decode(&buffer[..length]).unwrap());
+    }
+    assert_eq!(got, [read(1), read(2)]);
+    let counters = transport.counters();
+    assert_eq!((counters.sent, counters.not_sent), (2, 1));
 }
 
 #[test]
