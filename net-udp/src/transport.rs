@@ -109,7 +109,7 @@ impl UdpTransport {
 
     /// The same transport, for a node that serves [clients' reads](crate::Client::read): once a read is linearizable, `reader` gets the
     /// client's question, and what it returns is the answer. It is called from the node's own threads, so it must not take long, nor
-    /// wait. Before the node starts.
+    /// wait; and if it panics, the node stops. Before the node starts.
     ///
     /// For a [`KvStore`](biglock::kv::KvStore) this is [`kv_reader`](crate::kv_reader).
     pub fn with_reader(

@@ -289,3 +289,6 @@ impl Debt {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use biglock::kv::KvStore;
 use biglock::{Config, MemoryStorage, Node, NodeId};
+use biglock_udp::codec::SAFE_DATAGRAM;
 use biglock_udp::{ClientConfig, KvClient, UdpConfig, UdpTransport, kv_reader};
 
 pub const CLUSTER: u64 = 0xC2;
@@ -25,7 +26,12 @@ pub struct Server {
 }
 
 pub fn bind(id: u64, listen: SocketAddr) -> UdpTransport {
-    let config = UdpConfig::new(NodeId(id), CLUSTER, listen);
+    bind_with(id, listen, SAFE_DATAGRAM)
+}
+
+fn bind_with(id: u64, listen: SocketAddr, max_datagram: usize) -> UdpTransport {
+    let mut config = UdpConfig::new(NodeId(id), CLUSTER, listen);
+    config.max_datagram = max_datagram;
     UdpTransport::bind(config).unwrap()
 }
 
@@ -50,12 +56,13 @@ impl Server {
 impl Cluster {
     /// So many nodes, which know each other.
     pub fn start(many: u64) -> Cluster {
-        Cluster::start_with(many, |_| {})
+        Cluster::start_with(many, SAFE_DATAGRAM, |_| {})
     }
 
     /// The same, configured otherwise.
-    pub fn start_with(many: u64, configure: fn(&mut Config)) -> Cluster {
-        let bound: Vec<UdpTransport> = (1..=many).map(|id| bind(id, loopback())).collect();
+    pub fn start_with(many: u64, max_datagram: usize, configure: fn(&mut Config)) -> Cluster {
+        let bind = |id| bind_with(id, loopback(), max_datagram);
+        let bound: Vec<UdpTransport> = (1..=many).map(bind).collect();
         let addresses: BTreeMap<NodeId, SocketAddr> = (1..)
             .map(NodeId)
             .zip(bound.iter().map(UdpTransport::local_addr))

@@ -103,6 +103,55 @@ fn replies_that_are_lost_and_requests_that_come_twice_change_nothing() {
     assert_eq!(all, Some(bytes("0 1 2 3 4 5 6 7 ")));
 }
 
+/// A call that one leader ran, and whose reply was lost, is answered by the next, who does not run it again.
+#[test]
+fn what_a_dead_leader_ran_the_next_does_not_run_again() {
+    let mut cluster = Cluster::start(3);
+    let swallow = Arc::new(AtomicBool::new(false));
+    let network = |server: SocketAddr| {
+        let swallow = swallow.clone();
+        let mut client_at = None;
+        Fake::new(move |socket, datagram, from| {
+            if from != server {
+                client_at = Some(from);
+                socket.send_to(datagram, server).unwrap();
+            } else if !swallow.load(Ordering::SeqCst) {
+                socket.send_to(datagram, client_at.unwrap()).unwrap();
+            }
+        })
+    };
+    let networks: BTreeMap<NodeId, Fake> = cluster
+        .addresses
+        .iter()
+        .map(|(&id, &at)| (id, network(at)))
+        .collect();
+    let mut config = cluster.config();
+    config.servers = networks.iter().map(|(&id, it)| (id, it.at)).collect();
+    let mut client = KvClient::connect(config).unwrap();
+    client.append("log", "0 ").unwrap();
+
+    swallow.store(true, Ordering::SeqCst);
+    let append = thread::Builder::new()
+        .spawn(move || {
+            client.append("log", "1 ").unwrap();
+            client
+        })
+        .unwrap();
+    // A client of its own looks, past the network that swallows.
+    let mut other = cluster.client();
+    while other.get("log").unwrap() != Some(bytes("0 1 ")) {
+        assert!(!append.is_finished(), "nobody answered it");
+    }
+    let leader = cluster.leader();
+    cluster.stop(leader);
+    // The next leads, before anybody can hear it.
+    other.append("log", "2 ").unwrap();
+    swallow.store(false, Ordering::SeqCst);
+    let mut client = append.join().unwrap();
+    client.append("log", "3 ").unwrap();
+    assert_eq!(client.get("log").unwrap(), Some(bytes("0 1 2 3 ")));
+}
+
 /// A server that opens any session, and answers calls with this.
 fn server(mut answer: impl FnMut(u32) -> Option<SessionReply> + Send + 'static) -> Fake {
     let mut calls = 0;

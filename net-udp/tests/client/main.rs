@@ -7,6 +7,7 @@ mod protocol;
 
 use std::time::Duration;
 
+use biglock_udp::codec::MAX_DATAGRAM;
 use biglock_udp::{ClientConfig, ClientError, Heard, KvClient, Swapped};
 use bytes::Bytes;
 use cluster::{CLUSTER, Cluster};
@@ -120,6 +121,21 @@ fn a_command_that_does_not_fit_is_refused_with_the_limit() {
     assert!(size > 1800, "{error}");
     let swapped = client.compare_and_swap("a", None, "b").unwrap_err();
     assert!(swapped.may_have_run(), "{swapped}");
+}
+
+#[test]
+fn long_datagrams_carry_long_values() {
+    let cluster = Cluster::start_with(3, MAX_DATAGRAM, |_| {});
+    let mut config = cluster.config();
+    config.max_datagram = MAX_DATAGRAM;
+    let mut client = KvClient::connect(config).unwrap();
+    for length in [60_000, 65_000] {
+        let value = Bytes::from(vec![b'x'; length]);
+        client.put("a", value.clone()).unwrap();
+        assert_eq!(client.get("a").unwrap(), Some(value));
+    }
+    let error = client.put("a", vec![b'x'; 65_500]).unwrap_err();
+    assert!(matches!(error, ClientError::TooLarge { .. }), "{error}");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use biglock::rules::{BadChange, Change};
 use biglock::{Config, NodeId, Position};
-use biglock_udp::ClientError;
-use biglock_udp::codec::Refused;
+use biglock_udp::codec::{Refused, SAFE_DATAGRAM};
+use biglock_udp::{ClientError, KvClient};
 
 use crate::bytes;
 use crate::cluster::{Cluster, Server, bind, loopback};
@@ -59,6 +59,43 @@ fn a_node_is_added_and_another_removed() {
     let ClientError::Refused(Refused::NotAVoter(_)) = nobody else {
         panic!("{nobody}");
     };
+}
+
+/// What it lacks is in no log any more: it gets the state, in pieces that fit into datagrams.
+#[test]
+fn a_node_that_comes_late_gets_a_snapshot_in_pieces() {
+    let cluster = Cluster::start_with(3, SAFE_DATAGRAM, |config| config.keep_entries = 0);
+    let mut kv = cluster.client();
+    for number in 0..100 {
+        kv.put(format!("key {number}"), vec![b'x'; 900]).unwrap();
+    }
+    for id in 1..=3 {
+        cluster.client_of([id]).get("key 0").unwrap();
+        kv.client().snapshot(id).unwrap();
+    }
+    kv.put("after", "it").unwrap();
+
+    let transport = bind(4, loopback()).with_peers(cluster.addresses.clone());
+    let (id, address) = (NodeId(4), transport.local_addr());
+    let four = Server::start(Config::joining(4), transport);
+    let change = Change::AddLearner {
+        id,
+        address: address.to_string(),
+    };
+    kv.client().change_members(change).unwrap();
+    // It has to have everything before it can serve a read.
+    let mut config = cluster.config();
+    config.servers = BTreeMap::from([(id, address)]);
+    let mut at_four = KvClient::connect(config).unwrap();
+    assert_eq!(at_four.get("after").unwrap(), Some(bytes("it")));
+    assert_eq!(at_four.get("key 99").unwrap(), Some(vec![b'x'; 900].into()));
+    let status = four.node.status();
+    assert!(status.snapshot.index > 100, "{status:?}");
+    let counters = four.transport.counters();
+    assert!(
+        counters.delivered >= 90,
+        "100 KB do not fit into less: {counters}"
+    );
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Raw {
 
 /// A leader whose followers are gone, so that nothing is decided any more; and it does not mind.
 fn lonely_leader() -> (Cluster, u64) {
-    let mut cluster = Cluster::start_with(3, |config| config.check_quorum = false);
+    let mut cluster = Cluster::start_with(3, SAFE_DATAGRAM, |config| config.check_quorum = false);
     let leader = cluster.leader();
     for id in (1..=3).filter(|&id| id != leader) {
         cluster.stop(id);
