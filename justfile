@@ -23,9 +23,17 @@ test *ARGS:
 demo *ARGS:
     cargo demo "$@"
 
-# What an election costs: `just bench "3 nodes/UDP"`.
+# What elections and commits cost: `just bench "3 nodes/UDP"`.
 bench *ARGS:
     cargo bench -- "$@"
+
+# Biglock beside raft-rs and openraft, which are compiled for it alone: `just peers --quick`.
+peers *ARGS:
+    cd benches/peers && cargo bench -- "$@"
+
+# Simulate clusters with fresh seeds, over all cores, for so many minutes; print the seed of the first failure.
+soak MINUTES="60" *ARGS:
+    cargo run --release -p biglock-verify --example soak -- --minutes {{ quote(MINUTES) }} "${@:2}"
 
 # Does it compile, in every part and with every feature?
 check:
