@@ -63,7 +63,7 @@ impl UdpConfig {
         if self.max_datagram > MAX_DATAGRAM || max_payload(self.max_datagram) < MIN_PAYLOAD {
             let asked = self.max_datagram;
             let what = format!(
-                "max_datagram is {asked} bytes: {SAFE_DATAGRAM} fit every network, {MAX_DATAGRAM} are the most"
+                "max_datagram is {asked} bytes: make it {SAFE_DATAGRAM}, which every network carries in one piece, or up to {MAX_DATAGRAM}"
             );
             return Err(TransportError::new(what, None));
         }

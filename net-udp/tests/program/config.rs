@@ -60,6 +60,12 @@ fn an_error_in_the_file_names_file_key_and_remedy() {
             &["`pre-vote` can't be 1", "pre-vote = true"],
         ),
         ("id 1", &["is not TOML"]),
+        ("join = true", &["`peers` is missing", "to join"]),
+        ("join = 1", &["`join` can't be 1", "join = true"]),
+        (
+            "max-datagram = -1",
+            &["`max-datagram` can't be -1", "max-datagram = 1200"],
+        ),
     ];
     for (line, words) in cases {
         let (_folder, path) = file(&format!("{GOOD}{line}\n"));
@@ -74,6 +80,9 @@ fn what_is_missing_is_named_with_its_flag() {
     run(&["node"]).failed_with(&["the flags", "`id` is missing", "--id 1"]);
     run(&["node", "--id=1"]).failed_with(&["`listen` is missing", "--listen 127.0.0.1:7001"]);
     run(&["node", "--id=1", "--listen=127.0.0.1:0"]).failed_with(&["`data` is missing", "--data"]);
+    let small = ["node", "--id=1", "--listen=127.0.0.1:0", "--memory"];
+    run(&[&small[..], &["--max-datagram=100"]].concat())
+        .failed_with(&["max_datagram is 100 bytes", "make it 1200"]);
     run(&["node", "--config=/nowhere/node.toml"]).failed_with(&["cannot read /nowhere/node.toml"]);
 }
 

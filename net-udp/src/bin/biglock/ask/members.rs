@@ -32,7 +32,7 @@ enum What {
         #[arg(value_name = "ID=ADDR")]
         node: Peer,
     },
-    /// Remove a node; even the leader, which then hands over
+    /// Remove a node; even the leader, which then steps down
     Remove {
         /// The node's number
         id: u64,

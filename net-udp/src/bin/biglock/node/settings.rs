@@ -12,9 +12,9 @@ use biglock::{Config, NodeId};
 use crate::peer::Peer;
 use crate::tuning::Tuning;
 
-/// Run one node.
+/// Run one node of a replicated key-value store.
 ///
-/// It runs until SIGINT (Ctrl-C) or SIGTERM, and then exits with status 0; if it must stop by itself, because its disk failed or an
+/// Ask it with `biglock put`, `get` and the others. It runs until SIGINT (Ctrl-C) or SIGTERM, and then exits with status 0; if it must stop by itself, because its disk failed or an
 /// invariant broke, it says so and exits with status 1. SIGQUIT (Ctrl-\) makes it print what each of its threads waits for, and go on.
 /// Set RUST_LOG to make it log to standard error, e.g. RUST_LOG=biglock=debug.
 #[derive(Debug, Default, clap::Args)]
@@ -188,6 +188,10 @@ impl About {
             "nodes are numbered from 1: there is no node 0"
         );
 
+        ensure!(
+            !self.join || !peers.is_empty(),
+            "`peers` is missing: name the nodes of the cluster that this one is to join, e.g. --peers 1=127.0.0.1:7001"
+        );
         let members = peers.keys().map(|id| id.0).chain([id]);
         let mut config = match self.join {
             true => Config::joining(id),
