@@ -119,6 +119,7 @@ macro_rules! lab_suite {
                 the_leaders_disk_stalls 3,
                 a_followers_disk_stalls 2,
                 disks_stall 2,
+                slow_disks 2,
                 a_write_fails 2,
                 only_acks_are_lost 2,
                 one_way_cuts 2,
@@ -145,6 +146,8 @@ macro_rules! lab_suite {
                 transfer 2,
                 transfer_among_faults 2,
                 proposals_around_a_transfer 2,
+                one_change_at_a_time 2,
+                two_leaders_begin_a_change 3,
             }
             reads {
                 read_index 2,

@@ -628,8 +628,8 @@ impl Context {
     }
 
     /// A message leaves.
-    fn send(&mut self, message: Message) {
-        self.laws.sends(&message);
+    fn send(&mut self, from: &Raft, message: Message) {
+        self.laws.sends(from, &message);
         self.mix(message.to.0 ^ message.term.0 << 8);
         let arrivals = self.network.carry(&mut self.random, self.now, &message);
         for at in arrivals {

@@ -142,6 +142,31 @@ pub fn disks_stall(seed: u64) {
     conclude(cluster);
 }
 
+/// Writes take up to a tenth of a second while leaders change: what ends may have been overwritten since it began.
+pub fn slow_disks(seed: u64) {
+    let mut cluster = busy(seed, 3, 4);
+    for id in cluster.ids() {
+        cluster.sim.disk(id).change(|disk| {
+            disk.latency = Duration::from_millis(1)..Duration::from_millis(120);
+        });
+    }
+    for _ in 0..25 {
+        let leader = cluster.leader();
+        let ids = cluster.ids();
+        let id = ids[cluster.sim.random().usize(..ids.len())];
+        let cut = leader.filter(|_| cluster.sim.random().bool()).unwrap_or(id);
+        cluster.disconnect(cut);
+        let command = cluster.new_command();
+        for id in ids {
+            cluster.start(id, &command);
+        }
+        cluster.sleep_up_to(1500);
+        cluster.connect_all();
+        cluster.sleep_up_to(300);
+    }
+    conclude(cluster);
+}
+
 /// A write fails: the node stops, and says nothing that is not durable; the others go on.
 pub fn a_write_fails(seed: u64) {
     let mut cluster = busy(seed, 3, 3);

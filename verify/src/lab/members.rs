@@ -310,3 +310,76 @@ pub fn proposals_around_a_transfer(seed: u64) {
     }
     cluster.finish();
 }
+
+/// A leader with two learners, cut off with them: if it could promote both before one is committed, they would be a majority of five, and
+/// the two others are one of three (dissertation, 4.1: "one server at a time").
+pub fn one_change_at_a_time(seed: u64) {
+    let mut cluster = Cluster::new(seed, 3);
+    let learners = [4, 5].map(NodeId);
+    for id in learners {
+        assert_eq!(new_machine(&mut cluster), id);
+        change(&mut cluster, &add_learner(id));
+    }
+    cluster.sleep(BUDGET);
+    for _ in 0..5 {
+        let leader = cluster.check_one_leader();
+        let near = [leader, learners[0], learners[1]];
+        let ids = cluster.ids().into_iter();
+        let far: Vec<NodeId> = ids.filter(|id| !near.contains(id)).collect();
+        cluster.sim.partition(&[&near, &far]);
+        for id in learners {
+            let _ = cluster.sim.change_members(leader, &Change::Promote(id));
+        }
+        let replaced = |sim: &Sim| far.iter().any(|&id| sim.leads(id));
+        assert!(cluster.sim.run_until(5 * BUDGET, replaced));
+        cluster.sleep(BUDGET);
+        cluster.connect_all();
+        cluster.agree(5, true);
+    }
+    cluster.finish();
+}
+
+/// Two leaders, each with a change that the other does not know: the second may begin its own only after it has committed an entry of its
+/// term, or the first could come back and be elected without what the second has committed (Ongaro, raft-dev, 10 July 2015).
+pub fn two_leaders_begin_a_change(seed: u64) {
+    let mut cluster = Cluster::new(seed, 4);
+    assert_eq!(new_machine(&mut cluster), NodeId(5));
+    change(&mut cluster, &add_learner(NodeId(5)));
+    cluster.sleep(BUDGET);
+    for _ in 0..5 {
+        let first = cluster.check_one_leader();
+        // The first promotes the fifth, and only the fifth hears of it.
+        let near = [first, NodeId(5)];
+        let far: Vec<NodeId> = (1..=4).map(NodeId).filter(|&id| id != first).collect();
+        cluster.sim.partition(&[&near, &far]);
+        let _ = cluster
+            .sim
+            .change_members(first, &Change::Promote(NodeId(5)));
+        let elected = |sim: &Sim| far.iter().copied().find(|&id| sim.leads(id));
+        let replaced = |sim: &Sim| elected(sim).is_some();
+        assert!(cluster.sim.run_until(5 * BUDGET, replaced));
+        // The second removes the first, and one of its followers hears of it.
+        let second = elected(&cluster.sim).expect("it was just elected");
+        let third = far.iter().copied().find(|&id| id != second);
+        let third = third.expect("there are three");
+        let rest: Vec<NodeId> = far
+            .iter()
+            .copied()
+            .filter(|&id| id != second && id != third)
+            .chain(near)
+            .collect();
+        cluster.sim.partition(&[&[second, third], &rest]);
+        for _ in 0..40 {
+            let _ = cluster.sim.change_members(second, &Change::Remove(first));
+            cluster.sleep(Duration::from_millis(5));
+        }
+        cluster.sleep(2 * BUDGET);
+        cluster.connect_all();
+        cluster.sleep(BUDGET);
+        change(&mut cluster, &add_learner(first));
+        change(&mut cluster, &Change::Promote(first));
+        change(&mut cluster, &Change::Demote(NodeId(5)));
+        cluster.agree(5, true);
+    }
+    cluster.finish();
+}

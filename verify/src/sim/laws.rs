@@ -270,7 +270,7 @@ impl Laws {
     }
 
     /// A node never says what it has not made durable.
-    pub(super) fn sends(&self, message: &Message) {
+    pub(super) fn sends(&self, raft: &Raft, message: &Message) {
         let (id, term) = (message.from, message.term);
         let disk = &self.disks[&id];
         let hard_state = disk.look(|stored| stored.hard_state);
@@ -294,9 +294,12 @@ impl Laws {
             ..
         } = message.body
         {
+            // What it has there now, not what the disk may hold from before.
+            let term = raft.log().term_at(index);
+            let held = term.is_none_or(|term| disk.holds(Position { term, index }));
             law!(
-                disk.last() >= index,
-                "durability: {id} says {message}, and its disk ends with {}",
+                held || index <= raft.log().before().index,
+                "durability: {id} says {message}, and its disk, which ends with {}, has another entry there",
                 disk.last()
             );
         }

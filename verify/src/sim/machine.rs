@@ -80,6 +80,9 @@ struct Woken {
     apply: bool,
 }
 
+/// How long a thread that could run may have to wait.
+const LAG: Range<Duration> = Duration::ZERO..Duration::from_millis(2);
+
 /// The most messages that wait for the receiving thread: a socket's buffer.
 const INBOX: usize = 1024;
 
@@ -322,8 +325,10 @@ impl Machine {
     /// What a thread does after a section, as [`Engine`](biglock::node::Engine) does it: sends, tells, and writes.
     fn carry_out(&mut self, context: &mut Context, thread: Thread, mut work: Work) {
         loop {
-            for message in work.messages {
-                context.send(message);
+            if let Some(life) = &self.life {
+                for message in work.messages {
+                    context.send(&life.shared.raft, message);
+                }
             }
             for told in work.told {
                 told.tell(&context.outside);
@@ -369,6 +374,11 @@ impl Machine {
 
     /// Lets every thread that was woken, or whose time has come, have its turns, until all of them wait; then sets the alarm.
     fn settle(&mut self, context: &mut Context) {
+        // Now and then the system lets the threads wait for a processor, and other things happen before they look.
+        if context.random.u8(..16) == 0 {
+            let later = context.now + between(&mut context.random, &LAG);
+            return self.arm_for(context, later);
+        }
         let now = self.clock.at(context.now);
         loop {
             let Some(life) = &self.life else {
@@ -530,7 +540,13 @@ impl Machine {
             return;
         };
         let next = self.clock.when(next).max(context.now);
-        if next < life.armed {
+        self.arm_for(context, next);
+    }
+
+    fn arm_for(&mut self, context: &mut Context, next: Time) {
+        if let Some(life) = &mut self.life
+            && next < life.armed
+        {
             life.armed = next;
             context.at(next, Event::Wake(self.id, self.boot));
         }
