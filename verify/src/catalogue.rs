@@ -31,6 +31,15 @@ pub enum Check {
     Model(String),
     /// The compiler: it is an error of this code.
     Compiler(String),
+    /// An ordinary test, which fails.
+    Test {
+        /// Its package.
+        package: String,
+        /// Its test target.
+        target: String,
+        /// Its name there.
+        name: String,
+    },
 }
 
 impl Check {
@@ -39,6 +48,8 @@ impl Check {
         match self {
             Check::Model(_) => "threads",
             Check::Compiler(_) => "compiler",
+            Check::Test { target, .. } if target == "lab" => "simulation",
+            Check::Test { .. } => "messages",
         }
     }
 }
@@ -48,6 +59,7 @@ impl fmt::Display for Check {
         match self {
             Check::Model(model) => write!(f, "{model}"),
             Check::Compiler(code) => write!(f, "error[{code}]"),
+            Check::Test { name, .. } => write!(f, "{name}"),
         }
     }
 }
@@ -92,9 +104,19 @@ impl Bug {
                         .into(),
                 )
             }
+            ["the test ", name, " of ", place, ..] => {
+                let (package, target) = place
+                    .split_once(" --test ")
+                    .ok_or_else(|| wrong("`package --test target` is expected"))?;
+                Check::Test {
+                    package: package.into(),
+                    target: target.into(),
+                    name: name.into(),
+                }
+            }
             _ => {
                 return Err(wrong(
-                    "`found by` must be \"the model `name`\" or \"the compiler, `error[E0000]`\"",
+                    "`found by` must be \"the model `name`\", \"the compiler, `error[E0000]`\" or \"the test `name` of `package --test target`\"",
                 ));
             }
         };

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Instant;
 
 use crate::catalogue::{Bug, Check};
@@ -80,6 +80,14 @@ impl Nursery {
         for (path, planted) in bug.plant(&self.tree)? {
             fs::write(&path, planted).map_err(|e| format!("{}: {e}", path.display()))?;
         }
+        if let Check::Test {
+            package,
+            target,
+            name,
+        } = &bug.check
+        {
+            return self.test(bug, [package, target, name], row);
+        }
         let errors = self.build()?;
         match (&bug.check, errors) {
             (Check::Compiler(code), Some(errors)) => {
@@ -96,8 +104,56 @@ impl Nursery {
                 row.message = format!("the planted source does not compile:\n{errors}");
             }
             (Check::Model(model), None) => self.run(bug, model, progress, row)?,
+            (Check::Test { .. }, _) => unreachable!("it is run above"),
         }
         Ok(())
+    }
+
+    /// Runs one ordinary test, without the checker.
+    fn test(
+        &self,
+        bug: &Bug,
+        [package, target, name]: [&str; 3],
+        row: &mut BugRow,
+    ) -> Result<(), String> {
+        let of = ["test", "--quiet", "-p", package, "--test", target];
+        let built = self.cargo(&of, &["--no-run"])?;
+        if !built.status.success() {
+            let errors = String::from_utf8_lossy(&built.stderr);
+            return Err(format!("the planted source does not compile:\n{errors}"));
+        }
+        let ended = self.cargo(&of, &["--", "--exact", name])?;
+        let said = String::from_utf8_lossy(&ended.stdout);
+        let failure = failure(&said, name);
+        row.executions = 1;
+        row.found = failure
+            .as_ref()
+            .is_some_and(|text| text.contains(&bug.says));
+        row.message = match &failure {
+            Some(_) if row.found => format!("{name} fails"),
+            Some(text) => format!("{name} fails for another reason: {text}"),
+            None if said.contains("1 passed") => format!("{name} passes"),
+            None => format!("{name} was not run:\n{said}"),
+        };
+        row.diagram = failure;
+        Ok(())
+    }
+
+    /// Cargo in the copy, in a target folder of its own: a build without the checker would undo the one with it.
+    fn cargo(&self, command: &[&str], more: &[&str]) -> Result<Output, String> {
+        Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
+            .current_dir(&self.tree)
+            .args(command)
+            .arg("--target-dir")
+            .arg(self.target.with_file_name("tests"))
+            .args(more)
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env("RUST_BACKTRACE", "0")
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .output()
+            .map_err(|e| format!("cargo can't be started: {e}"))
     }
 
     fn run(
@@ -176,6 +232,21 @@ impl Nursery {
     }
 }
 
+/// What a test that failed said, without what changes from run to run. Nothing if it is not among those that failed.
+fn failure(said: &str, test: &str) -> Option<String> {
+    let heading = format!("---- {test} stdout ----\n");
+    let (_, after) = said.split_once(&heading)?;
+    let (text, _) = after.split_once("\nfailures:\n").unwrap_or((after, ""));
+    let lines = text.trim().lines();
+    let lines = lines.filter(|line| !line.starts_with("note: run with"));
+    // "thread 'name' (4711) panicked at ...": the number is the system's.
+    let lines = lines.map(|line| match (line.find(" ("), line.find(") panicked at")) {
+        (Some(from), Some(to)) if from < to => format!("{}{}", &line[..from], &line[to + 1..]),
+        _ => line.to_string(),
+    });
+    Some(lines.collect::<Vec<_>>().join("\n"))
+}
+
 fn first_line(text: &str) -> &str {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     lines.next().unwrap_or_default().trim()
@@ -210,4 +281,18 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_test_said_is_found_and_its_thread_has_no_number() {
+        let said = "\nrunning 1 test\nF\nfailures:\n\n---- a::b stdout ----\n\nthread 'a::b' (4711) panicked at x.rs:1:2:\n\
+                    two (and more)\nnote: run with `RUST_BACKTRACE=1`\n\n\nfailures:\n    a::b\n";
+        let text = "thread 'a::b' panicked at x.rs:1:2:\ntwo (and more)";
+        assert_eq!(failure(said, "a::b").as_deref().map(str::trim), Some(text));
+        assert_eq!(failure(said, "b"), None);
+    }
 }
