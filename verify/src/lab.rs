@@ -120,6 +120,7 @@ macro_rules! lab_suite {
                 a_followers_disk_stalls 2,
                 disks_stall 2,
                 slow_disks 2,
+                snapshots_in_many_pieces 2,
                 a_write_fails 2,
                 only_acks_are_lost 2,
                 one_way_cuts 2,
@@ -146,6 +147,7 @@ macro_rules! lab_suite {
                 transfer 2,
                 transfer_among_faults 2,
                 proposals_around_a_transfer 2,
+                a_transfer_to_nobody_is_given_up 2,
                 one_change_at_a_time 2,
                 two_leaders_begin_a_change 3,
             }
@@ -154,6 +156,7 @@ macro_rules! lab_suite {
                 read_index_unreliable 2,
                 lease 2,
                 lease_unreliable 2,
+                a_leader_that_is_cut_off 1,
                 followers_under_partition 2,
                 reads_write_nothing 2,
             }

@@ -20,6 +20,7 @@
 //! assert_ne!(sim.leader(), Some(old));
 //! ```
 
+mod asking;
 mod client;
 mod clock;
 mod disk;
@@ -28,16 +29,14 @@ mod machine;
 mod network;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use biglock::node::{Decided, Served, SnapshotTaken, Tell};
-use biglock::rules::{
-    Change, ChangeRefused, Members, Payload, Raft, Role, Settings, TransferRefused,
-};
-use biglock::{Entry, Message, NodeId, Outside, ProposeError, ReadError, RoleKind, Term, Time};
+use biglock::rules::{Members, Raft, Role, Settings};
+use biglock::{Entry, Message, NodeId, Outside, RoleKind, Term, Time};
 use bytes::Bytes;
 use fastrand::Rng;
 
@@ -45,7 +44,6 @@ pub use client::{ClientId, Commands, Plan};
 pub use disk::{Disk, DiskHabits};
 pub use network::{Network, Traffic, Weather};
 
-use crate::linearizable::History;
 use client::{Answer, Clients, Request};
 use laws::Laws;
 use machine::Machine;
@@ -88,6 +86,8 @@ pub enum Outcome {
     Served(Served, Option<Bytes>),
     /// A wish for a snapshot.
     Snapshot(SnapshotTaken),
+    /// Nobody will ever tell: the node forgot whom it had to.
+    Forgotten,
 }
 
 type Mailbox = Arc<Mutex<Vec<(Ticket, Outcome)>>>;
@@ -118,6 +118,8 @@ pub struct Sim {
     machines: BTreeMap<NodeId, Machine>,
     clients: Clients,
     outcomes: BTreeMap<Ticket, Outcome>,
+    /// What was asked for and has not ended.
+    asked: BTreeSet<Ticket>,
     /// How far a clock may be off, in millionths.
     drift: i64,
 }
@@ -161,6 +163,7 @@ impl Sim {
             machines: BTreeMap::new(),
             clients: Clients::default(),
             outcomes: BTreeMap::new(),
+            asked: BTreeSet::new(),
             drift: 0,
         };
         let ids = (1..=nodes).map(NodeId);
@@ -279,15 +282,18 @@ impl Sim {
     /// Those who were told: clients get their answers over the network, the others find them here.
     fn hear(&mut self) {
         loop {
-            let told = {
-                let mut told = self.context.told.lock();
-                let told = told.as_mut().map(|told| std::mem::take(&mut **told));
-                told.unwrap_or_else(|poisoned| std::mem::take(&mut **poisoned.get_mut()))
-            };
+            let told = self.context.take_told();
             if told.is_empty() {
                 return;
             }
             for (ticket, outcome) in told {
+                if let Outcome::Forgotten = outcome {
+                    // Who was refused is not told either.
+                    let waits = self.asked.contains(&ticket) || self.clients.awaits(ticket);
+                    assert!(!waits, "a node forgot somebody who waits");
+                    continue;
+                }
+                self.asked.remove(&ticket);
                 if let Some(outcome) = self.clients.told(&mut self.context, ticket, outcome) {
                     self.outcomes.insert(ticket, outcome);
                 }
@@ -316,6 +322,11 @@ impl Sim {
         let context = &mut self.context;
         if let Some(machine) = self.machines.get_mut(&id) {
             machine.crash(&mut context.random);
+        }
+        // Nobody can be told by a machine that is down.
+        for (ticket, _) in self.context.take_told() {
+            self.asked.remove(&ticket);
+            self.clients.forget(ticket);
         }
     }
 
@@ -495,128 +506,6 @@ impl Sim {
     pub fn random(&mut self) -> &mut Rng {
         &mut self.context.random
     }
-
-    // ---- asking
-
-    /// Proposes a command at a node.
-    ///
-    /// # Errors
-    /// If the node refuses it, or does not run.
-    pub fn propose(
-        &mut self,
-        id: NodeId,
-        command: impl Into<Bytes>,
-    ) -> Result<Ticket, Option<ProposeError>> {
-        let payload = Payload::Command(command.into());
-        let (ticket, tell) = self.context.ticket(Outcome::Decided);
-        let result = self.call(id, |shared, now| shared.propose(now, [(payload, tell)]).1);
-        settled(ticket, result)
-    }
-
-    /// Asks a node for leave to read `key` of its store.
-    ///
-    /// # Errors
-    /// If the node refuses, or does not run.
-    pub fn read(&mut self, id: NodeId, key: &str) -> Result<Ticket, Option<ReadError>> {
-        let store = self.machines[&id].life.as_ref().map(|l| l.store.clone());
-        let store = store.ok_or(None)?;
-        let key = key.to_owned();
-        let (ticket, tell) = self.context.ticket(move |served: Served| {
-            let value = store.get(&key);
-            Outcome::Served(served, value)
-        });
-        let result = self.call(id, |shared, now| shared.read(now, tell));
-        settled(ticket, result)
-    }
-
-    /// Asks a node to change the members.
-    ///
-    /// # Errors
-    /// If the node refuses, or does not run.
-    pub fn change_members(
-        &mut self,
-        id: NodeId,
-        change: &Change,
-    ) -> Result<Ticket, Option<ChangeRefused>> {
-        let (ticket, tell) = self.context.ticket(Outcome::Decided);
-        let result = self.call(id, |shared, now| shared.change_members(now, change, tell));
-        settled(ticket, result)
-    }
-
-    /// Asks a node to hand over the leadership.
-    ///
-    /// # Errors
-    /// If the node refuses, or does not run.
-    pub fn transfer(&mut self, id: NodeId, to: NodeId) -> Result<(), Option<TransferRefused>> {
-        let result = self.call(id, |shared, now| shared.transfer(now, to));
-        result.ok_or(None)?.map_err(Some)
-    }
-
-    /// Asks a node for a snapshot. Nothing if it does not run.
-    pub fn snapshot(&mut self, id: NodeId) -> Option<Ticket> {
-        let (ticket, tell) = self.context.ticket(Outcome::Snapshot);
-        let result = self.call(id, |shared, _| shared.want_snapshot(tell))?;
-        result.is_ok().then_some(ticket)
-    }
-
-    fn call<T>(
-        &mut self,
-        id: NodeId,
-        body: impl FnOnce(&mut biglock::node::Shared, Time) -> T,
-    ) -> Option<T> {
-        let machine = self.machines.get_mut(&id)?;
-        let result = machine.call(&mut self.context, body);
-        self.hear();
-        result
-    }
-
-    /// How something ended, if it has. Can be asked once.
-    pub fn take_outcome(&mut self, ticket: Ticket) -> Option<Outcome> {
-        self.outcomes.remove(&ticket)
-    }
-
-    /// Whether something has ended.
-    pub fn has_ended(&self, ticket: Ticket) -> bool {
-        self.outcomes.contains_key(&ticket)
-    }
-
-    // ---- clients
-
-    /// A client of the key-value store begins.
-    pub fn add_client(&mut self, plan: Plan) -> ClientId {
-        let servers = self.machines.keys().copied().collect();
-        self.clients.add(&mut self.context, servers, plan)
-    }
-
-    /// All clients.
-    pub fn clients(&self) -> impl Iterator<Item = ClientId> + use<> {
-        (0..self.clients.len()).map(ClientId)
-    }
-
-    /// A client asks these nodes from now on.
-    pub fn set_nodes(&mut self, client: ClientId, nodes: Vec<NodeId>) {
-        self.clients.set_servers(client, nodes);
-    }
-
-    /// Clients end what they have begun, and begin nothing more.
-    pub fn stop_clients(&mut self) {
-        self.clients.stop();
-    }
-
-    /// Whether no client waits for anything.
-    pub fn clients_are_idle(&self) -> bool {
-        self.clients.are_idle()
-    }
-
-    /// How many operations a client has ended.
-    pub fn operations(&self, client: ClientId) -> u64 {
-        self.clients.operations(client)
-    }
-
-    /// What the clients saw.
-    pub fn history(&self) -> &History {
-        self.clients.history()
-    }
 }
 
 impl Context {
@@ -644,18 +533,44 @@ impl Context {
     ) -> (Ticket, Tell<T>) {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
-        let told = self.told.clone();
-        let tell = Tell::call(move |_, value| {
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            told.push((ticket, outcome(value)));
-        });
+        let mut waits = Waits {
+            told: self.told.clone(),
+            ticket: Some(ticket),
+        };
+        let tell = Tell::call(move |_, value| waits.hear(outcome(value)));
         (ticket, tell)
+    }
+
+    fn take_told(&self) -> Vec<(Ticket, Outcome)> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *told)
     }
 
     fn mix(&mut self, value: u64) {
         // The multiplier of Knuth's generator: enough to tell two runs apart.
         let mixed = (self.fingerprint ^ value).wrapping_mul(6_364_136_223_846_793_005);
         self.fingerprint = mixed.rotate_left(29);
+    }
+}
+
+/// Somebody who waits, and notices if the one who was to tell is gone.
+struct Waits {
+    told: Mailbox,
+    ticket: Option<Ticket>,
+}
+
+impl Waits {
+    fn hear(&mut self, outcome: Outcome) {
+        if let Some(ticket) = self.ticket.take() {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.push((ticket, outcome));
+        }
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.hear(Outcome::Forgotten);
     }
 }
 
@@ -671,14 +586,6 @@ pub fn lab_settings(id: NodeId, members: Members) -> Settings {
 
 fn alive(machines: &mut BTreeMap<NodeId, Machine>, id: NodeId, boot: u64) -> Option<&mut Machine> {
     machines.get_mut(&id).filter(|machine| machine.boot == boot)
-}
-
-fn settled<E>(ticket: Ticket, result: Option<Result<(), E>>) -> Result<Ticket, Option<E>> {
-    match result {
-        Some(Ok(())) => Ok(ticket),
-        Some(Err(why)) => Err(Some(why)),
-        None => Err(None),
-    }
 }
 
 fn between(random: &mut Rng, range: &Range<Duration>) -> Duration {

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use biglock::kv::Command;
 use biglock::{NodeId, Time, Undecided};
 
 use super::cluster::{BUDGET, Cluster};
 use super::kv::{anything, check, stop_clients};
-use crate::sim::{DiskHabits, Outcome, Sim, Weather};
+use crate::sim::{DiskHabits, Outcome, Plan, Sim, Weather};
 
 /// A cluster with some clients that do anything.
 fn busy(seed: u64, nodes: u64, clients: u64) -> Cluster {
@@ -164,6 +165,48 @@ pub fn slow_disks(seed: u64) {
         cluster.connect_all();
         cluster.sleep_up_to(300);
     }
+    conclude(cluster);
+}
+
+/// Snapshots that take many messages, which are lost, late, repeated and out of order, while newer snapshots take their place.
+pub fn snapshots_in_many_pieces(seed: u64) {
+    let mut cluster = Cluster::with(seed, 3, |settings| {
+        settings.snapshot_every = 6000;
+        settings.keep_entries = 2;
+        settings.max_payload = 300;
+        settings.max_in_flight = 4;
+    });
+    cluster.sim.network().weather = Weather {
+        repeated: 0.2,
+        ..Weather::unreliable()
+    };
+    for name in 0..4 {
+        let plan = Plan::new(move |random, number| {
+            let key = format!("key {} of {name}", random.u8(..10));
+            Some(Command::put(key, format!("{number:0>100}")))
+        });
+        let soon = Duration::ZERO..Duration::from_millis(10);
+        cluster.sim.add_client(plan.thinking(soon));
+    }
+    for _ in 0..10 {
+        let leader = cluster.check_one_leader();
+        let away = cluster.after(leader, 1);
+        cluster.disconnect(away);
+        cluster.sleep(BUDGET);
+        cluster.connect_all();
+        cluster.sleep_up_to(1500);
+        if cluster.sim.random().bool() {
+            cluster.restart(away);
+        }
+        let committed = cluster.sim.last_committed();
+        let there = |sim: &Sim| sim.applied(away) >= committed;
+        assert!(
+            cluster.sim.run_until(10 * BUDGET, there),
+            "it never catches up"
+        );
+    }
+    let pieces = cluster.sim.traffic().snapshots;
+    assert!(pieces > 100, "only {pieces} pieces were sent");
     conclude(cluster);
 }
 

@@ -311,6 +311,25 @@ pub fn proposals_around_a_transfer(seed: u64) {
     cluster.finish();
 }
 
+/// A transfer to a node that is down is given up after the longest election timeout, and the leader goes on in its term.
+pub fn a_transfer_to_nobody_is_given_up(seed: u64) {
+    let mut cluster = Cluster::new(seed, 3);
+    let leader = cluster.check_one_leader();
+    let term = cluster.sim.term(leader);
+    let to = cluster.after(leader, 1);
+    let command = cluster.new_command();
+    cluster.sim.crash(to);
+    for _ in 0..3 {
+        assert!(cluster.sim.transfer(leader, to).is_ok());
+        assert!(cluster.start(leader, &command).is_none(), "it hands over");
+        cluster.sleep(Duration::from_millis(600));
+        assert_eq!(cluster.leader(), Some(leader));
+        assert_eq!(cluster.sim.term(leader), term);
+        cluster.agree(2, false);
+    }
+    cluster.finish();
+}
+
 /// A leader with two learners, cut off with them: if it could promote both before one is committed, they would be a majority of five, and
 /// the two others are one of three (dissertation, 4.1: "one server at a time").
 pub fn one_change_at_a_time(seed: u64) {

@@ -114,6 +114,44 @@ fn leased(seed: u64, drift: i64) -> Cluster {
     cluster
 }
 
+/// A reader that reaches only the leader, which is cut off from the others, and a writer that reaches only those: the reader must see
+/// nothing old, however long the leader takes to give up.
+pub fn a_leader_that_is_cut_off(seed: u64) {
+    for mut cluster in [Cluster::new(seed, 3), leased(seed, 20_000)] {
+        for round in 0..6 {
+            let leader = cluster.check_one_leader();
+            let ids = cluster.ids().into_iter();
+            let others: Vec<NodeId> = ids.filter(|&id| id != leader).collect();
+            let soon = Duration::ZERO..Duration::from_millis(4);
+            let key = format!("key {round}");
+            let read = Command::get(key.clone());
+            let mut reader = Plan::new(move |_, _| Some(read.clone()));
+            reader.nodes = vec![leader];
+            reader.reads_off_log = 1.0;
+            let write = move |random: &mut fastrand::Rng, _| {
+                let value = random.u64(..).to_string();
+                Some(Command::put(key.clone(), value))
+            };
+            let mut writer = Plan::new(write);
+            writer.nodes = others;
+            writer.patience = Duration::from_millis(20);
+            let pair = [reader, writer].map(|plan| {
+                let plan = plan.thinking(soon.clone());
+                cluster.sim.add_client(plan)
+            });
+            cluster.disconnect(leader);
+            cluster.sleep(BUDGET);
+            cluster.connect_all();
+            for client in pair {
+                let all = cluster.ids();
+                cluster.sim.set_nodes(client, all);
+            }
+            stop_clients(&mut cluster);
+        }
+        conclude(cluster);
+    }
+}
+
 /// A follower in the minority serves nothing; one in the majority does.
 pub fn followers_under_partition(seed: u64) {
     let mut cluster = Cluster::new(seed, 5);

@@ -332,6 +332,16 @@ impl Clients {
         None
     }
 
+    /// Whether a client waits for this.
+    pub(super) fn awaits(&self, ticket: Ticket) -> bool {
+        self.pending.contains_key(&ticket)
+    }
+
+    /// Nobody will tell.
+    pub(super) fn forget(&mut self, ticket: Ticket) {
+        self.pending.remove(&ticket);
+    }
+
     fn answer(
         &self,
         context: &mut Context,
