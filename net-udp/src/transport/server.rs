@@ -29,9 +29,12 @@ pub(super) struct Server {
     pending: Mutex<BTreeSet<(u64, u64)>>,
 }
 
+/// Requests to sessions, which wait to be proposed together.
+pub(super) type Batch = Vec<(SessionRequest, Debt)>;
+
 /// An answer that is owed.
 #[derive(Clone)]
-struct Debt {
+pub(super) struct Debt {
     server: Arc<Server>,
     client: u64,
     xid: u64,
@@ -58,12 +61,15 @@ impl Server {
     }
 
     /// Begins what a client asks for. Waits for nothing.
+    ///
+    /// What is for a session is put into `batch`, to be [proposed](Server::propose) together with others.
     pub(super) fn handle(
         self: &Arc<Server>,
         inbox: &Inbox,
         outside: &mut Outside,
         request: ClientRequest,
         from: SocketAddr,
+        batch: &mut Batch,
     ) {
         let ClientRequest { client, xid, ask } = request;
         let full = {
@@ -84,7 +90,7 @@ impl Server {
             return debt.reply(outside, Outcome::Busy);
         }
         let begun = match ask {
-            Ask::Session(request) => debt.session(inbox, outside, request),
+            Ask::Session(request) => return batch.push((request, debt)),
             Ask::Read(question) => debt.read(inbox, outside, question),
             Ask::Members => debt.members(inbox, outside),
             Ask::Change(change) => debt.change(inbox, outside, &change),
@@ -94,6 +100,31 @@ impl Server {
         if let Err(outcome) = begun {
             debt.reply(outside, outcome);
         }
+    }
+
+    /// Proposes what is in the batch, in one section as long as nothing is refused.
+    pub(super) fn propose(&self, inbox: &Inbox, outside: &mut Outside, batch: &mut Batch) {
+        let mut rest = batch.as_slice();
+        while !rest.is_empty() {
+            let proposals: Vec<_> = rest
+                .iter()
+                .map(|(request, debt)| (Payload::Session(request.clone()), debt.session()))
+                .collect();
+            let (many, proposed) = inbox.engine().propose(outside, proposals);
+            let Err(why) = proposed else { break };
+            // What is too large is so on its own account; any other reason is everybody's.
+            let alone = matches!(why, ProposeError::TooLarge { .. });
+            let refused = if alone {
+                &rest[many..=many]
+            } else {
+                &rest[many..]
+            };
+            for (_, debt) in refused {
+                debt.reply(outside, self.refused(&why));
+            }
+            rest = &rest[many + refused.len()..];
+        }
+        batch.clear();
     }
 
     /// Who leads, and where that one listens.
@@ -122,10 +153,10 @@ impl Server {
         }
     }
 
-    fn refused(&self, why: ProposeError) -> Outcome {
+    fn refused(&self, why: &ProposeError) -> Outcome {
         match why {
-            ProposeError::NotLeader { leader } => self.not_leader(leader),
-            ProposeError::TooLarge { size, limit } => too_large(size, limit),
+            ProposeError::NotLeader { leader } => self.not_leader(*leader),
+            ProposeError::TooLarge { size, limit } => too_large(*size, *limit),
             // Others may go on.
             ProposeError::Stopped(_) => self.not_leader(None),
             _ => Outcome::Busy,
@@ -147,23 +178,16 @@ fn too_large(size: usize, limit: usize) -> Outcome {
 
 /// Each begins something. The clone that it gives away replies later; if it can't begin, that one is dropped, and the outcome returned.
 impl Debt {
-    fn session(
-        &self,
-        inbox: &Inbox,
-        outside: &mut Outside,
-        request: SessionRequest,
-    ) -> Result<(), Outcome> {
+    /// Whom to tell what became of a session's request.
+    fn session(&self) -> Tell<Decided> {
         let debt = self.clone();
-        let then = move |outside: &Outside, decided: Decided| {
+        Tell::call(move |outside, decided: Decided| {
             let outcome = match decided {
                 Ok(Reply::Session(reply)) => Outcome::Session(reply),
                 Ok(_) | Err(_) => Outcome::Undecided,
             };
             debt.reply(outside, outcome);
-        };
-        let proposal = (Payload::Session(request), Tell::call(then));
-        let begun = inbox.engine().propose(outside, [proposal]).1;
-        begun.map_err(|why| self.server.refused(why))
+        })
     }
 
     fn read(&self, inbox: &Inbox, outside: &mut Outside, question: Bytes) -> Result<(), Outcome> {

@@ -1,8 +1,10 @@
 //! The node's side, datagram by datagram.
 
+use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use biglock::kv::Command;
 use biglock::rules::Change;
 use biglock::{Clock, Config, NodeId, RoleKind, SessionReply, SessionRequest};
 use biglock_udp::codec::{self, Ask, ClientReply, ClientRequest, Outcome, Refused, SAFE_DATAGRAM};
@@ -25,12 +27,19 @@ impl Raw {
     fn send(&self, ask: Ask) {
         let (client, xid) = (77, self.xid);
         let request = ClientRequest { client, xid, ask };
-        let mut buffer = [0; SAFE_DATAGRAM];
+        let mut buffer = [0; 4000];
         let datagram = codec::encode_client_request(&mut buffer, CLUSTER, &request).unwrap();
         self.socket.send(datagram).unwrap();
     }
 
     fn hear(&self) -> Outcome {
+        let (xid, outcome) = self.hear_any();
+        assert_eq!(xid, self.xid);
+        outcome
+    }
+
+    /// The next reply, and to which request.
+    fn hear_any(&self) -> (u64, Outcome) {
         let mut buffer = [0; SAFE_DATAGRAM];
         let length = self.socket.recv(&mut buffer).unwrap();
         let (_, reply) = codec::decode_client_reply(&buffer[..length], CLUSTER).unwrap();
@@ -39,8 +48,8 @@ impl Raw {
             xid,
             outcome,
         } = reply;
-        assert_eq!((client, xid), (77, self.xid));
-        outcome
+        assert_eq!(client, 77);
+        (xid, outcome)
     }
 
     fn ask(&mut self, ask: Ask) -> Outcome {
@@ -85,6 +94,44 @@ fn a_pending_duplicate_is_not_proposed_again() {
     assert_eq!(raw.hear(), Outcome::Undecided);
     raw.socket.set_nonblocking(true).unwrap();
     assert!(raw.socket.recv(&mut [0; 9]).is_err());
+}
+
+/// Requests that come together are proposed together; one that is refused for itself takes no other along.
+#[test]
+fn each_of_several_requests_at_once_has_its_own_answer() {
+    let cluster = Cluster::start(1);
+    let server = &cluster.nodes[&1];
+    server.node.wait_for_leader(PATIENCE).unwrap();
+    let mut raw = Raw::to(server);
+    let patience = Duration::from_secs(60);
+    let opened = raw.ask(Ask::Session(SessionRequest::Open { patience }));
+    let Outcome::Session(SessionReply::Opened { session }) = opened else {
+        panic!("{opened:?}");
+    };
+    // As often as it takes for some of them to be there when the receiver looks.
+    for round in 0..50 {
+        let first = raw.xid + 1;
+        for sequence in first..first + 9 {
+            raw.xid = sequence;
+            let length = if sequence % 3 == 2 { 2000 } else { 20 };
+            let value = vec![b'x'; length];
+            raw.send(Ask::Session(SessionRequest::Call {
+                session,
+                sequence,
+                seen: 1,
+                command: Command::put(format!("{round}"), value).into(),
+            }));
+        }
+        let answers: BTreeMap<u64, Outcome> = (0..9).map(|_| raw.hear_any()).collect();
+        assert_eq!(answers.len(), 9, "each has one");
+        for (sequence, outcome) in answers {
+            match outcome {
+                Outcome::TooLarge { size, limit } => assert!(sequence % 3 == 2 && size > limit),
+                Outcome::Session(SessionReply::Done(_)) => assert_ne!(sequence % 3, 2),
+                other => panic!("{sequence}: {other:?}"),
+            }
+        }
+    }
 }
 
 #[test]

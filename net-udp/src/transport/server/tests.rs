@@ -50,7 +50,9 @@ fn requests_that_are_pending_are_bounded_and_each_is_answered_once() {
     let mut handle = |client, xid| {
         let ask = Ask::Transfer(NodeId(2));
         let request = ClientRequest { client, xid, ask };
-        server.handle(&inbox, &mut outside, request, at);
+        let mut batch = Batch::new();
+        server.handle(&inbox, &mut outside, request, at, &mut batch);
+        assert!(batch.is_empty(), "a transfer is no entry");
     };
     let hear = || {
         let mut buffer = [0; 2000];
