@@ -124,10 +124,13 @@ impl Callers {
         let mut replies: Vec<Option<(Term, Reply)>> = replies.into_iter().map(Some).collect();
         for ((index, term), who) in decided {
             let offset = index.checked_sub(first);
-            let reply = offset.and_then(|at| replies.get_mut(usize::try_from(at).ok()?));
-            let what = match reply.map(Option::take) {
-                Some(Some((of, reply))) if of == term => Ok(reply),
-                Some(_) => Err(Undecided::Lost),
+            let here = offset.and_then(|at| replies.get_mut(usize::try_from(at).ok()?));
+            let what = match here {
+                // Not taken by one who has lost: the one who has it may follow.
+                Some(here) => match here.take_if(|(of, _)| *of == term) {
+                    Some((_, reply)) => Ok(reply),
+                    None => Err(Undecided::Lost),
+                },
                 None => Err(Undecided::Unknown),
             };
             self.told.push(Told::Proposal(who, what));
@@ -204,6 +207,12 @@ impl Callers {
         let snapshots = std::mem::take(&mut self.snapshots).into_iter();
         let stopped = |who| Told::Snapshot(who, Err(why.clone()));
         self.told.extend(snapshots.map(stopped));
+    }
+
+    /// The node had stopped before: whoever comes now is told so too.
+    pub(super) fn comes_too_late(&mut self, who: Tell<Decided>, why: &Stopped) {
+        let stopped = Err(Undecided::Stopped(why.clone()));
+        self.told.push(Told::Proposal(who, stopped));
     }
 
     /// How many wait.

@@ -250,6 +250,10 @@ impl Shared {
         change: &Change,
         who: Tell<Decided>,
     ) -> Result<(), ChangeRefused> {
+        if let Some(why) = &self.stopped {
+            self.callers.comes_too_late(who, why);
+            return Ok(());
+        }
         let at = self.at(now);
         let position = self.raft.change_members(at, change)?;
         self.callers.proposes(position, who);
