@@ -3,6 +3,8 @@
 
 #[path = "node/broken.rs"]
 mod broken;
+#[path = "node/clusters.rs"]
+mod clusters;
 #[path = "node/config.rs"]
 mod config;
 #[path = "node/disk.rs"]
@@ -11,7 +13,13 @@ mod disk;
 mod elections;
 #[path = "node/harness.rs"]
 mod harness;
+#[path = "node/proposals.rs"]
+mod proposals;
 #[path = "node/reasons.rs"]
 mod reasons;
 #[path = "node/shutdown.rs"]
 mod shutdown;
+#[path = "node/state.rs"]
+mod state;
+#[path = "node/waiting.rs"]
+mod waiting;

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use biglock::lock::{Monitor, Observer, Step};
 use biglock::node::{Engine, Shared};
-use biglock::rules::{At, Beat, Body, Payload, Position, Raft};
+use biglock::rules::{Appended, At, Beat, Body, Entry, Payload, Position, Raft, Sessions};
 use biglock::{
-    Batch, Clock, Config, HardState, Inbox, Leadership, MemoryStorage, Message, Node, NodeId,
-    Outside, Storage, StorageError, Stored, Term, Time, Transport, TransportError, WaitError,
+    Applied, Batch, Clock, Config, HardState, Inbox, Leadership, MemoryStorage, Message, Node,
+    NodeId, Outside, RestoreError, StateMachine, Storage, StorageError, Stored, Term, Time,
+    Transport, TransportError, WaitError, codec,
 };
+use bytes::Bytes;
 
 /// How long a test waits for an event before it says that it does not come. Never part of what is tested.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -189,7 +191,7 @@ impl Storage for Gate {
 
     fn write(&mut self, _: &Outside, batch: &Batch) -> Result<(), StorageError> {
         let _ = self.began.send(batch.hard_state);
-        match self.go.recv() {
+        match self.go.recv_timeout(PATIENCE) {
             Ok(Word::Done) | Err(_) => {
                 self.stored = batch.hard_state;
                 Ok(())
@@ -197,6 +199,95 @@ impl Storage for Gate {
             Ok(Word::Fail) => Err(StorageError::new("the disk is on fire")),
             Ok(Word::Panic) => panic!("the disk's own code is broken"),
         }
+    }
+}
+
+/// A state machine that keeps every command, and replies with the command itself.
+pub struct Keeper {
+    kept: Kept,
+    /// Told before each command, and waited for.
+    gate: Option<(Sender<Vec<u8>>, Receiver<Word>)>,
+    /// Told of each snapshot.
+    pub snapshots: Option<Sender<usize>>,
+}
+
+/// What a [`Keeper`] has kept.
+#[derive(Clone, Default)]
+pub struct Kept(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Kept {
+    pub fn all(&self) -> Vec<Vec<u8>> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Keeper {
+    pub fn new() -> (Keeper, Kept) {
+        let kept = Kept::default();
+        let keeper = Keeper {
+            kept: kept.clone(),
+            gate: None,
+            snapshots: None,
+        };
+        (keeper, kept)
+    }
+
+    /// One whose every command waits for the test's word. Without a way any more, it goes on.
+    pub fn gated() -> (Keeper, Kept, Receiver<Vec<u8>>, Sender<Word>) {
+        let (mut keeper, kept) = Keeper::new();
+        let (began, asked) = channel();
+        let (word, go) = channel();
+        keeper.gate = Some((began, go));
+        (keeper, kept, asked, word)
+    }
+}
+
+impl StateMachine for Keeper {
+    fn apply(&mut self, _: Applied, command: &[u8]) -> Bytes {
+        if let Some((began, go)) = &self.gate {
+            let _ = began.send(command.to_vec());
+            if matches!(go.recv_timeout(PATIENCE), Ok(Word::Panic)) {
+                panic!("the user's own code is broken");
+            }
+        }
+        self.kept.0.lock().unwrap().push(command.to_vec());
+        Bytes::copy_from_slice(command)
+    }
+
+    fn snapshot(&mut self) -> Bytes {
+        let all = self.kept.all();
+        if let Some(snapshots) = &self.snapshots {
+            let _ = snapshots.send(all.len());
+        }
+        codec::encode(&all).into()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
+        let all = codec::decode(snapshot);
+        let all = all.map_err(|e| RestoreError::new("these are no commands").caused_by(e))?;
+        *self.kept.0.lock().unwrap() = all;
+        Ok(())
+    }
+}
+
+/// The bytes of a snapshot with this state, and no sessions.
+pub fn snapshot_of(state: &[u8]) -> Bytes {
+    let sessions = codec::encode(&Sessions::default());
+    let length = (sessions.len() as u64).to_be_bytes();
+    [&length[..], &sessions, state].concat().into()
+}
+
+/// A disk that outlives its node.
+#[derive(Clone, Default)]
+pub struct Disk(Arc<Mutex<MemoryStorage>>);
+
+impl Storage for Disk {
+    fn load(&mut self, outside: &Outside) -> Result<Stored, StorageError> {
+        self.0.lock().unwrap().load(outside)
+    }
+
+    fn write(&mut self, outside: &Outside, batch: &Batch) -> Result<(), StorageError> {
+        self.0.lock().unwrap().write(outside, batch)
     }
 }
 
@@ -219,6 +310,15 @@ pub fn bench_with(
     storage: impl Storage + 'static,
     change: impl FnOnce(&mut Config),
 ) -> Bench {
+    bench_of(n, storage, (), change)
+}
+
+pub fn bench_of(
+    n: u64,
+    mut storage: impl Storage + 'static,
+    machine: impl StateMachine + 'static,
+    change: impl FnOnce(&mut Config),
+) -> Bench {
     let mut config = config(1, n);
     change(&mut config);
     let settings = config.validate().expect("a valid configuration");
@@ -228,8 +328,9 @@ pub fn bench_with(
         now: Time::ZERO,
         random,
     };
-    let raft = Raft::new(at, settings, Stored::default());
-    let shared = Shared::new(raft, Box::new(storage), Box::new(()), 7);
+    let stored = storage.load(&Outside::claim("test"));
+    let raft = Raft::new(at, settings, stored.expect("it can be read"));
+    let shared = Shared::new(raft, Box::new(storage), Box::new(machine), 7);
     let (wire, sent) = Wire::new();
     let (notes, events) = channel();
     let monitor = Monitor::with_clock(shared, config.clock).observed_by(Arc::new(Notes(notes)));
@@ -241,6 +342,23 @@ pub fn bench_with(
         sent,
         events,
     }
+}
+
+/// A bench of three, without pre-vote and check-quorum, that leads in term 1 and has committed its no-op.
+pub fn leader_of_three(
+    storage: impl Storage + 'static,
+    machine: impl StateMachine + 'static,
+) -> Bench {
+    let bench = bench_of(3, storage, machine, |config| {
+        config.pre_vote = false;
+        config.check_quorum = false;
+    });
+    bench.elect();
+    // By a majority, whether or not its own is durable by now.
+    for id in [2, 3] {
+        bench.deliver(id, 1, matched(1));
+    }
+    bench
 }
 
 /// The configuration of node `id` of `n`, in virtual time: elections after 150 to 300 ms, heartbeats every 30 ms.
@@ -276,6 +394,17 @@ impl Bench {
             let event = event.unwrap_or_else(|e| panic!("{thread} does not do it: {e}"));
             if event.thread == thread && fits(event.step) {
                 return event;
+            }
+        }
+    }
+
+    /// Waits until a caller has left this section.
+    pub fn until_left(&self, section: &'static str) {
+        loop {
+            let event = self.events.recv_timeout(PATIENCE);
+            let event = event.unwrap_or_else(|e| panic!("nobody does \"{section}\": {e}"));
+            if event.section == section && matches!(event.step, Step::Left(_)) {
+                return;
             }
         }
     }
@@ -336,6 +465,32 @@ pub fn heartbeat() -> Body {
         prev: Position::default(),
         entries: Vec::new(),
         commit: 0,
+        beat: Beat::default(),
+    }
+}
+
+/// The answer of a follower whose log equals the leader's up to there.
+pub fn matched(index: u64) -> Body {
+    Body::AppendReply {
+        beat: Beat::default(),
+        answer: Appended::Matched(index),
+    }
+}
+
+/// AppendEntries with entries of these terms after this one.
+pub fn append(index: u64, term: u64, new: &[u64], commit: u64) -> Body {
+    let entry = |&term: &u64| Entry {
+        term: Term(term),
+        time: Time::ZERO,
+        payload: Payload::Noop,
+    };
+    Body::AppendEntries {
+        prev: Position {
+            index,
+            term: Term(term),
+        },
+        entries: new.iter().map(entry).collect(),
+        commit,
         beat: Beat::default(),
     }
 }

@@ -1,0 +1,264 @@
+//! Nobody waits for ever: the node ends, and with it every wait, in every state.
+
+use std::sync::Arc;
+
+use biglock::rules::{Appended, Beat, Body, Change};
+use biglock::{
+    ChangeError, MemoryStorage, NoLeader, NodeId, ReadError, Stopped, TransferError, Undecided,
+};
+
+use crate::harness::{
+    Bench, Gate, Keeper, PATIENCE, Word, begin, bench_with, change, ends, leader_of_three, matched,
+};
+
+fn add(id: u64) -> Change {
+    let (id, address) = (NodeId(id), String::new());
+    Change::AddLearner { id, address }
+}
+
+fn shut_down(bench: &Bench) {
+    let node = bench.node.clone();
+    ends("shutdown", move || node.shutdown()).unwrap();
+}
+
+#[test]
+fn whoever_proposed() {
+    let bench = leader_of_three(MemoryStorage::new(), ());
+    let node = bench.node.clone();
+    let waiting = begin("propose", move || {
+        node.propose(b"x".as_slice()).unwrap().wait()
+    });
+    bench.until_left("propose");
+    shut_down(&bench);
+    assert!(matches!(
+        waiting.result(),
+        Err(Undecided::Stopped(Stopped::Shutdown))
+    ));
+}
+
+/// While it waits for a round, and while what it may read is not yet applied.
+#[test]
+fn whoever_reads() {
+    let bench = leader_of_three(MemoryStorage::new(), ());
+    let node = bench.node.clone();
+    let waiting = begin("read", move || node.read());
+    bench.until_left("read");
+    shut_down(&bench);
+    assert!(matches!(
+        waiting.result(),
+        Err(ReadError::Stopped(Stopped::Shutdown))
+    ));
+
+    let (keeper, _, asked, word) = Keeper::gated();
+    let bench = leader_of_three(MemoryStorage::new(), keeper);
+    let slow = bench.node.propose(b"slow".as_slice()).unwrap();
+    bench.deliver(2, 1, matched(2));
+    asked.recv_timeout(PATIENCE).unwrap();
+    let node = bench.node.clone();
+    let waiting = begin("read", move || node.read());
+    bench.until_left("read");
+    let beat = Beat {
+        round: 9,
+        ..Beat::default()
+    };
+    let answer = Appended::Matched(2);
+    bench.deliver(2, 1, Body::AppendReply { beat, answer });
+    assert!(!waiting.has_ended());
+    let node = bench.node.clone();
+    let stopping = begin("shutdown", move || node.shutdown());
+    assert!(matches!(
+        waiting.result(),
+        Err(ReadError::Stopped(Stopped::Shutdown))
+    ));
+    assert!(slow.wait().is_err());
+    drop(word);
+    stopping.result().unwrap();
+}
+
+#[test]
+fn whoever_wants_a_snapshot() {
+    let (keeper, _, asked, word) = Keeper::gated();
+    let bench = leader_of_three(MemoryStorage::new(), keeper);
+    let first = bench.node.propose(b"first".as_slice()).unwrap();
+    bench.deliver(2, 1, matched(2));
+    word.send(Word::Done).unwrap();
+    ends("wait", move || first.wait()).unwrap();
+    asked.recv_timeout(PATIENCE).unwrap();
+    drop(bench.node.propose(b"slow".as_slice()).unwrap());
+    bench.deliver(2, 1, matched(3));
+    asked.recv_timeout(PATIENCE).unwrap();
+    let node = bench.node.clone();
+    let waiting = begin("snapshot", move || node.snapshot());
+    bench.until_left("ask for a snapshot");
+    let node = bench.node.clone();
+    let stopping = begin("shutdown", move || node.shutdown());
+    assert!(matches!(waiting.result(), Err(Stopped::Shutdown)));
+    drop(word);
+    stopping.result().unwrap();
+}
+
+#[test]
+fn whoever_hands_over() {
+    let bench = leader_of_three(MemoryStorage::new(), ());
+    let node = bench.node.clone();
+    let waiting = begin("transfer", move || node.transfer_leadership(3));
+    bench.until_waits("caller", "the transfer");
+    shut_down(&bench);
+    assert!(matches!(
+        waiting.result(),
+        Err(TransferError::Stopped(Stopped::Shutdown))
+    ));
+    let node = bench.node.clone();
+    let late = ends("transfer", move || node.transfer_leadership(3));
+    assert!(matches!(
+        late,
+        Err(TransferError::Stopped(Stopped::Shutdown))
+    ));
+}
+
+#[test]
+fn whoever_changes_the_members() {
+    let bench = leader_of_three(MemoryStorage::new(), ());
+    let node = bench.node.clone();
+    let waiting = begin("change", move || node.change_members(&add(4)));
+    bench.until_left("change the members");
+    shut_down(&bench);
+    let ended = waiting.result();
+    assert!(
+        matches!(ended, Err(ChangeError::Undecided(Undecided::Stopped(_)))),
+        "{ended:?}"
+    );
+}
+
+/// Whoever comes after the end hears of it, whatever it wants.
+#[test]
+fn whoever_comes_too_late() {
+    let (gate, asked, word) = Gate::new();
+    word.send(Word::Done).unwrap();
+    word.send(Word::Done).unwrap();
+    let bench = leader_of_three(gate, ());
+    for _ in 0..2 {
+        asked.recv_timeout(PATIENCE).unwrap();
+    }
+    let node = bench.node.clone();
+    // Its disk fails, and nobody has shut it down.
+    word.send(Word::Fail).unwrap();
+    let proposal = node.propose(b"x".as_slice()).unwrap();
+    let ended = ends("wait", move || proposal.wait());
+    assert!(
+        matches!(ended, Err(Undecided::Stopped(Stopped::Storage(_)))),
+        "{ended:?}"
+    );
+    let late = Arc::clone(&bench.node);
+    let change = ends("change", move || late.change_members(&add(4)));
+    assert!(change.is_err(), "{change:?}");
+    let late = Arc::clone(&bench.node);
+    assert!(matches!(
+        ends("read", move || late.read()),
+        Err(ReadError::Stopped(_))
+    ));
+    let late = Arc::clone(&bench.node);
+    assert!(matches!(
+        ends("snapshot", move || late.snapshot()),
+        Err(Stopped::Storage(_))
+    ));
+    let late = Arc::clone(&bench.node);
+    let transfer = ends("transfer", move || late.transfer_leadership(2));
+    assert!(matches!(transfer, Err(TransferError::Stopped(_))));
+    assert!(bench.node.propose(b"y".as_slice()).is_err());
+}
+
+/// A transfer that nobody helps is given up after an election timeout, and the leader leads on.
+#[test]
+fn a_transfer_is_given_up_by_the_clock() {
+    let bench = leader_of_three(MemoryStorage::new(), ());
+    let node = bench.node.clone();
+    let waiting = begin("transfer", move || node.transfer_leadership(3));
+    bench.until_waits("caller", "the transfer");
+    bench.tick(590);
+    bench.until_waits("leader", "the next heartbeat");
+    assert!(!waiting.has_ended());
+    bench.tick(620);
+    let ended = waiting.result();
+    assert!(
+        matches!(ended, Err(TransferError::Failed(seen)) if seen.leader == Some(NodeId(1))),
+        "{ended:?}"
+    );
+    assert!(bench.node.propose(b"x".as_slice()).is_ok());
+}
+
+/// A slow disk holds up what must be durable, and no heartbeat. One that is stuck is no leader's: it steps down, and says why.
+#[test]
+fn a_leader_whose_disk_is_stuck_steps_down() {
+    let (gate, asked, word) = Gate::new();
+    let bench = bench_with(3, gate, |config| config.pre_vote = false);
+    // The vote and the no-op.
+    word.send(Word::Done).unwrap();
+    word.send(Word::Done).unwrap();
+    bench.elect();
+    let led = bench.node.leadership();
+    bench.deliver(2, 1, matched(1));
+    bench.deliver(3, 1, matched(1));
+    for _ in 0..2 {
+        asked.recv_timeout(PATIENCE).unwrap();
+    }
+
+    let proposal = bench.node.propose(b"x".as_slice()).unwrap();
+    asked.recv_timeout(PATIENCE).unwrap();
+    // It leaves all the same, and the others commit it.
+    for to in [2, 3] {
+        let sent = bench.next_sent();
+        assert_eq!((sent.to.0, sent.body.name()), (to, "AppendEntries"));
+    }
+    for id in [2, 3] {
+        bench.deliver(id, 1, matched(2));
+    }
+    assert!(ends("wait", move || proposal.wait()).is_ok());
+    assert_eq!(bench.node.status().durable_log, 1);
+
+    let mut rounds = 0;
+    for millis in (330..1200).step_by(30) {
+        bench.tick(millis);
+        for _ in [2, 3] {
+            rounds += u64::from(bench.next_sent().body.name() == "AppendEntries");
+        }
+        for id in [2, 3] {
+            bench.deliver(id, 1, matched(2));
+        }
+    }
+    assert_eq!(rounds, 58, "heartbeats go on");
+    assert_eq!(bench.node.leadership(), led);
+    bench.tick(1300);
+    change(&bench.node, led).unwrap();
+    let status = bench.node.status();
+    assert_eq!(status.no_leader, Some(NoLeader::StuckDisk));
+    assert!(status.to_string().contains("its disk is stuck"), "{status}");
+    drop(word);
+}
+
+/// What waits while the disk is busy shares the next write: one sync for many (group commit).
+#[test]
+fn those_who_come_while_the_disk_writes_share_the_next_write() {
+    let (gate, asked, word) = Gate::new();
+    let bench = bench_with(1, gate, |_| {});
+    word.send(Word::Done).unwrap();
+    word.send(Word::Done).unwrap();
+    bench.tick(300);
+    let node = bench.node.clone();
+    ends("wait for a leader", move || node.wait_for_leader(PATIENCE)).unwrap();
+    for _ in 0..2 {
+        asked.recv_timeout(PATIENCE).unwrap();
+    }
+    let first = bench.node.propose(b"first".as_slice()).unwrap();
+    asked.recv_timeout(PATIENCE).unwrap();
+    let others: Vec<_> = (0..100)
+        .map(|_| bench.node.propose(b"x".as_slice()).unwrap())
+        .collect();
+    word.send(Word::Done).unwrap();
+    ends("wait", move || first.wait()).unwrap();
+    word.send(Word::Done).unwrap();
+    ends("wait", move || {
+        others.into_iter().for_each(|p| drop(p.wait().unwrap()))
+    });
+    assert_eq!(asked.try_iter().count(), 1);
+}
