@@ -12,6 +12,9 @@ pub struct Applier {
     sessions: Sessions,
 }
 
+/// The most bytes that a table of sessions takes.
+const MAX_TABLE: usize = 1 << 28;
+
 /// What there is to do.
 #[derive(Debug)]
 pub enum Job {
@@ -127,7 +130,8 @@ impl Applier {
         let (length, rest) = data.split_first_chunk().ok_or_else(damaged)?;
         let length = usize::try_from(u64::from_be_bytes(*length)).map_err(|_| damaged())?;
         let (sessions, state) = rest.split_at_checked(length).ok_or_else(damaged)?;
-        let sessions = codec::decode(sessions).map_err(|_| damaged())?;
+        // What is damaged may claim to be as long as it likes.
+        let sessions = codec::decode_within::<_, MAX_TABLE>(sessions).map_err(|_| damaged())?;
         self.machine.restore(state)?;
         self.sessions = sessions;
         Ok(())

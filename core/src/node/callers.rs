@@ -78,8 +78,8 @@ pub(super) struct Callers {
     abandon_at: Option<Time>,
     /// Reads that wait for an index,
     reads: BTreeMap<ReadId, Tell<Served>>,
-    /// and those that have one, and wait until it is applied.
-    ready: BTreeMap<u64, Vec<Tell<Served>>>,
+    /// and those that have one, and wait until it is applied; with the time at which they are given up if it is not even committed here.
+    ready: BTreeMap<u64, (Time, Vec<Tell<Served>>)>,
     snapshots: Vec<Tell<SnapshotTaken>>,
     /// Those who are told when the lock is free.
     told: Vec<Told>,
@@ -147,22 +147,42 @@ impl Callers {
         self.serve_reads(index);
     }
 
-    /// The rules have answered a read; the state has applied everything up to `applied`.
-    pub(super) fn answered(&mut self, answer: ReadAnswer, applied: u64) {
+    /// The rules have answered a read; the state has applied everything up to `applied`. Until `give_up` this node should have heard that
+    /// what it waits for is committed.
+    pub(super) fn answered(&mut self, answer: ReadAnswer, applied: u64, give_up: Time) {
         let Some(who) = self.reads.remove(&answer.id) else {
             return;
         };
         match answer.index {
             None => self.told.push(Told::Read(who, Err(ReadError::NoLeader))),
             Some(index) if index <= applied => self.told.push(Told::Read(who, Ok(()))),
-            Some(index) => self.ready.entry(index).or_default().push(who),
+            Some(index) => {
+                let ready = self.ready.entry(index).or_default();
+                ready.0 = give_up;
+                ready.1.push(who);
+            }
         }
+    }
+
+    /// When reads that wait for more than is known to be committed here are given up: whoever leads is out of reach. The others wait for this
+    /// node's own state machine.
+    pub(super) fn unheard_until(&self, commit: u64) -> Option<Time> {
+        let unheard = self.ready.range(commit + 1..);
+        unheard.map(|(_, (until, _))| *until).min()
+    }
+
+    pub(super) fn give_up_unheard(&mut self, commit: u64, now: Time) {
+        let late = |_: &u64, (until, _): &mut (Time, Vec<_>)| *until <= now;
+        let late = self.ready.extract_if(commit + 1.., late);
+        let late = late.flat_map(|(_, (_, who))| who);
+        let told = late.map(|who| Told::Read(who, Err(ReadError::NoLeader)));
+        self.told.extend(told);
     }
 
     fn serve_reads(&mut self, applied: u64) {
         let later = self.ready.split_off(&(applied + 1));
         let served = std::mem::replace(&mut self.ready, later);
-        let served = served.into_values().flatten();
+        let served = served.into_values().flat_map(|(_, who)| who);
         self.told.extend(served.map(|who| Told::Read(who, Ok(()))));
     }
 
@@ -201,7 +221,11 @@ impl Callers {
         let stopped = |who| Told::Proposal(who, Err(Undecided::Stopped(why.clone())));
         self.told.extend(proposals.map(stopped));
         let reads = std::mem::take(&mut self.reads).into_values();
-        let reads = reads.chain(std::mem::take(&mut self.ready).into_values().flatten());
+        let reads = reads.chain(
+            std::mem::take(&mut self.ready)
+                .into_values()
+                .flat_map(|(_, who)| who),
+        );
         let stopped = |who| Told::Read(who, Err(ReadError::Stopped(why.clone())));
         self.told.extend(reads.map(stopped));
         let snapshots = std::mem::take(&mut self.snapshots).into_iter();
@@ -217,7 +241,7 @@ impl Callers {
 
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        let ready: usize = self.ready.values().map(Vec::len).sum();
+        let ready: usize = self.ready.values().map(|(_, who)| who.len()).sum();
         self.proposals.len() + self.reads.len() + ready + self.snapshots.len()
     }
 }

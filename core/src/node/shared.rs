@@ -191,6 +191,7 @@ impl Shared {
             raft.heartbeat_due(),
             raft.retry_due(),
             self.callers.abandon_at(),
+            self.callers.unheard_until(raft.commit()),
         ];
         all.into_iter().flatten().min()
     }
@@ -205,6 +206,7 @@ impl Shared {
             self.raft.retry(at);
         }
         self.callers.abandon(now);
+        self.callers.give_up_unheard(self.raft.commit(), now);
     }
 
     /// Somebody proposes these, and each of them is told what became of its own. If one is refused, so are those that follow it. Returns how
@@ -341,11 +343,11 @@ impl Shared {
 
     fn hear_answers(&mut self) {
         let applied = self.raft.applied();
+        let give_up = self.now + self.raft.settings().patience();
         for answer in self.raft.take_reads() {
-            self.callers.answered(answer, applied);
+            self.callers.answered(answer, applied, give_up);
         }
         let leads = matches!(self.raft.role(), Role::Leader(_));
-        let give_up = self.now + self.raft.settings().patience();
         self.callers.look_after(leads, give_up);
         self.settle_snapshots();
     }

@@ -61,6 +61,16 @@ impl Entry {
 }
 
 impl Payload {
+    /// The length of the command in it, in bytes; zero if there is none.
+    pub fn command_len(&self) -> usize {
+        match self {
+            Payload::Command(command) | Payload::Session(SessionRequest::Call { command, .. }) => {
+                command.len()
+            }
+            _ => 0,
+        }
+    }
+
     /// What it takes beside [`Entry::OVERHEAD`], in bytes, at most.
     pub fn size(&self) -> usize {
         match self {

@@ -102,11 +102,11 @@ impl Raft {
         if leading.transfer.is_some() {
             return Err(ProposalRefused::Transferring);
         }
-        let (size, limit) = (payload.size(), self.settings.max_command());
-        let size_as_entry = Entry::OVERHEAD + size;
-        if size_as_entry > self.settings.max_payload {
+        let (size, limit) = (payload.command_len(), self.settings.max_command());
+        if size > limit {
             return Err(ProposalRefused::TooLarge { size, limit });
         }
+        let size_as_entry = Entry::OVERHEAD + payload.size();
         if self.unapplied + size_as_entry > self.settings.max_unapplied && self.unapplied > 0 {
             return Err(ProposalRefused::Busy);
         }

@@ -70,7 +70,10 @@ impl Raft {
     }
 
     fn bytes_since_snapshot(&self) -> usize {
-        self.log.bytes().saturating_sub(self.kept_bytes)
+        // What is not yet applied would not be in it.
+        self.log
+            .bytes()
+            .saturating_sub(self.kept_bytes + self.unapplied)
     }
 
     /// What a snapshot of the state after the entry `index` has to say beside that state. Nothing if the entry is no longer here, or
