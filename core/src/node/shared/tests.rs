@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 use crate::lock::Monitor;
+use crate::rules::{Beat, Body};
 use crate::{Config, MemoryStorage, Outside, Stored};
 
 /// A state that stays broken is found once. Whoever comes after that comes to hear of it, and must not panic in turn.
@@ -32,4 +33,55 @@ fn a_broken_state_is_found_once() {
             section: "break it"
         })
     ));
+}
+
+/// The leader says from which index on a read may be served, and is never heard again: nobody waits until the network is whole (no call
+/// hangs).
+#[test]
+fn a_read_ends_although_its_index_is_never_heard_committed() {
+    let settings = Config::new(1, [1, 2, 3]).validate().unwrap();
+    let at = At {
+        now: Time::ZERO,
+        random: 0,
+    };
+    let raft = Raft::new(at, settings, Stored::default());
+    let mut shared = Shared::new(raft, Box::new(MemoryStorage::new()), Box::new(()), 0);
+    let from_leader = |body| Message {
+        from: NodeId(2),
+        to: NodeId(1),
+        term: Term(1),
+        body,
+    };
+    let heartbeat = from_leader(Body::AppendEntries {
+        prev: Position::default(),
+        entries: Vec::new(),
+        commit: 0,
+        beat: Beat::default(),
+    });
+    shared.receive(Time::ZERO, heartbeat);
+    let (storage, write) = shared.take_work().write.expect("a new term");
+    shared.finish_write(Time::ZERO, storage, write.id, Ok(()));
+    assert!(shared.take_work().write.is_none());
+
+    let (who, awaited) = Tell::promise();
+    shared.read(Time::ZERO, who).unwrap();
+    let work = shared.take_work();
+    let asked = work.messages.iter().find_map(|message| match message.body {
+        Body::ReadIndex { read } => Some(read),
+        _ => None,
+    });
+    let (read, index) = (asked.expect("it asks the leader"), Some(7));
+    let answer = from_leader(Body::ReadIndexReply { read, index });
+    shared.receive(Time::ZERO, answer);
+    assert!(shared.take_work().told.is_empty(), "7 is not applied here");
+    assert_eq!(shared.waiting_callers(), 1);
+
+    let due = shared.upkeep_due().expect("it is looked after");
+    shared.upkeep(due);
+    for told in shared.take_work().told {
+        told.tell(&Outside::claim("test"));
+    }
+    assert_eq!(shared.waiting_callers(), 0);
+    let end = awaited.wait(&Outside::claim("test"));
+    assert!(matches!(end, Some(Err(ReadError::NoLeader))), "{end:?}");
 }
