@@ -249,6 +249,27 @@ mod tests {
     }
 
     #[test]
+    fn a_page_names_what_finds_its_bug() {
+        let check = |found_by: &str| {
+            let page =
+                format!("# X1: x\n\n| found by | {found_by} |\n| says | s |\n\n```diff\n```\n");
+            Bug::parse(Path::new("x.md"), &page).map(|bug| bug.check)
+        };
+        assert_eq!(check("the model `m`"), Ok(Check::Model("m".into())));
+        assert_eq!(
+            check("the compiler, `error[E0502]`"),
+            Ok(Check::Compiler("E0502".into()))
+        );
+        let test = Check::Test {
+            package: "p".into(),
+            target: "t".into(),
+            name: "a::b".into(),
+        };
+        assert_eq!(check("the test `a::b` of `p --test t`"), Ok(test));
+        assert!(check("the test `a::b` of `p`").is_err());
+    }
+
+    #[test]
     fn a_page_without_its_parts_is_an_error() {
         for page in [
             "",

@@ -3,8 +3,14 @@
 mod campaign;
 mod cluster;
 mod durability;
+mod installing;
 mod leading;
+mod promises;
+mod proposing;
+mod reading;
+mod replicating;
 mod shutdown;
+mod transferring;
 mod votes;
 mod watching;
 
@@ -18,7 +24,13 @@ pub fn all() -> impl Iterator<Item = &'static Model> {
         cluster::MODELS,
         durability::MODELS,
         leading::MODELS,
+        proposing::MODELS,
+        replicating::MODELS,
+        installing::MODELS,
+        reading::MODELS,
+        transferring::MODELS,
         watching::MODELS,
+        promises::MODELS,
         shutdown::MODELS,
     ]
     .into_iter()

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use biglock::lock::{Monitor, Outside};
 use biglock::node::{Decided, Engine, Shared, Tell};
-use biglock::rules::{Answer, Appended, At, Beat, Body, Raft};
+use biglock::rules::{Answer, Appended, At, Beat, Body, Chunk, Raft, Sessions, SnapshotHead};
 use biglock::{
-    Clock, Config, Entry, HardState, Message, NodeId, Payload, Position, ProposeError, Stored,
-    Term, Time,
+    Clock, Config, Entry, HardState, Members, Message, NodeId, Payload, Position, ProposeError,
+    ReadError, Stored, Term, Time, codec,
 };
 use bytes::Bytes;
 
@@ -48,6 +48,9 @@ pub struct World {
 pub enum Wire {
     /// Nobody hears them: the model makes up what arrives.
     Nowhere,
+    /// Node 2, which is not in the model, answers each request at once, as a follower whose disk takes no time; the thread that sends runs the
+    /// handler of its answer. Whoever else is asked is silent.
+    Answered,
     /// The thread that sends runs the receiver's handler, as in a remote procedure call: no message waits. What is sent before the
     /// threads start is held, and one of them [delivers](World::held) it.
     Direct,
@@ -62,7 +65,8 @@ pub struct NodeSpec {
     wire: Wire,
     disk: Stored,
     failing: bool,
-    instant: bool,
+    instant_disk: bool,
+    instant_state: bool,
     keep_entries: u64,
     started: Time,
 }
@@ -78,7 +82,8 @@ impl NodeSpec {
             wire: Wire::Nowhere,
             disk: Stored::default(),
             failing: false,
-            instant: false,
+            instant_disk: false,
+            instant_state: false,
             keep_entries: 0,
             started: Time::ZERO,
         }
@@ -123,16 +128,33 @@ impl NodeSpec {
         self.disk(Stored::new(hard_state))
     }
 
+    /// With this term, no vote in it, and these entries on its disk.
+    pub fn stored(self, term: u64, entries: Vec<Entry>) -> NodeSpec {
+        let hard_state = HardState {
+            term: Term(term),
+            voted_for: None,
+        };
+        self.disk(Stored::new(hard_state).with_entries(entries))
+    }
+
     /// With this on its disk.
     pub fn disk(mut self, stored: Stored) -> NodeSpec {
         self.disk = stored;
         self
     }
 
-    /// With a disk on which writing takes no time: whoever has something to write writes it. Else entries are written by the disk
-    /// thread, if the model has one.
-    pub fn instant(mut self) -> NodeSpec {
-        self.instant = true;
+    /// With a disk and a state machine that take no time: whoever has something to write or to apply does it. Else entries are written by
+    /// the disk thread and applied by the apply thread, if the model has them.
+    pub fn instant(self) -> NodeSpec {
+        NodeSpec {
+            instant_state: true,
+            ..self.instant_disk()
+        }
+    }
+
+    /// With a disk that takes no time, and a state machine that does.
+    pub fn instant_disk(mut self) -> NodeSpec {
+        self.instant_disk = true;
         self
     }
 
@@ -182,6 +204,7 @@ impl World {
         };
         let boot = {
             let mut ledger = self.ledger();
+            ledger.exist(spec.disk.first(), spec.disk.entries.iter());
             ledger.disks.insert(id, spec.disk.clone());
             ledger.boots.get(&id).copied().unwrap_or(0)
         };
@@ -190,12 +213,13 @@ impl World {
             node: id,
             boot,
             failing: spec.failing,
-            instant: spec.instant,
+            instant: spec.instant_disk,
             world: self.clone(),
             machine: self.run.machine(id),
         };
         let machine = ModelMachine {
             node: id,
+            instant: spec.instant_state,
             world: self.clone(),
             done: Vec::new(),
         };
@@ -329,6 +353,11 @@ impl World {
         self.ledger().cut.extend([(a, b), (b, a)]);
     }
 
+    /// All can hear each other again.
+    pub fn mend(&self) {
+        self.ledger().cut.clear();
+    }
+
     /// What this node sent before the threads started, which is now under way.
     pub fn held(&self, from: u64) -> Vec<Message> {
         let held = &mut self.ledger().held;
@@ -365,6 +394,39 @@ impl World {
             beat,
         };
         message(from, to, term, body)
+    }
+
+    /// A leader that is not in the model, and was [elected](World::elected), sends a snapshot in one piece: of the state after these commands,
+    /// each with its index.
+    pub fn snapshot(
+        &self,
+        (from, to, term): (u64, u64, u64),
+        last: Position,
+        commands: &[(u64, &'static str)],
+    ) -> Message {
+        let bytes = |&(index, command): &(u64, &'static str)| {
+            (index, Bytes::from_static(command.as_bytes()))
+        };
+        let state: Vec<(u64, Bytes)> = commands.iter().map(bytes).collect();
+        let sessions = codec::encode(&Sessions::default());
+        let mut data = (sessions.len() as u64).to_be_bytes().to_vec();
+        data.extend(sessions);
+        data.extend(codec::encode(&state));
+        let head = SnapshotHead {
+            last,
+            time: Time::ZERO,
+            members: Members::voting((1..=3).map(NodeId)),
+            length: data.len() as u64,
+        };
+        self.ledger().send_entries(Term(term), last, &[]);
+        let chunk = Chunk {
+            last,
+            head: Some(head),
+            offset: 0,
+            bytes: data.into(),
+        };
+        let beat = Beat::default();
+        message(from, to, term, Body::InstallSnapshot { chunk, beat })
     }
 
     /// A node that is not in the model says that it has what the leader of `term` has, up to `index`: it is in the ledger, so that leader
@@ -428,6 +490,28 @@ impl World {
             undecided.is_empty(),
             "nobody was told what became of {undecided:?}"
         );
+    }
+
+    /// A leader that is not in the model has committed everything up to `index`: no read that begins from now on may miss it.
+    pub fn committed_elsewhere(&self, index: u64) {
+        self.ledger().fresh = index;
+    }
+
+    /// Begins a read and waits for it. If it is served, nothing may be missing that was committed when it began.
+    ///
+    /// # Errors
+    /// If it is not served.
+    pub fn read(&self, node: &Engine, outside: &mut Outside) -> Result<(), ReadError> {
+        let (who, awaited) = Tell::promise();
+        let needed = self.ledger().known_committed();
+        node.read(outside, who)?;
+        awaited.wait(outside).expect("every read is answered")?;
+        let applied = node.status(outside).applied;
+        assert!(
+            applied >= needed,
+            "a read was served after entry {applied}, and {needed} was committed when it began"
+        );
+        Ok(())
     }
 
     /// How often a node ran this command.

@@ -49,16 +49,16 @@ pub const MODELS: &[Model] = &[
     },
 ];
 
-/// Node 1 leads term 1, elected by node 2.
-fn leader(world: &World, spec: NodeSpec) -> Arc<Engine> {
+/// Node 1 leads `term`, the one after the last that it had heard of, elected by node 2.
+pub fn leader(world: &World, spec: NodeSpec, term: u64) -> Arc<Engine> {
     let (node, ballot) = candidate(world, spec);
     let mut outside = Outside::claim("election");
     let status = node.status(&mut outside);
     if status.role != RoleKind::Leader {
-        node.receive(&mut outside, world.vote(2, 1, 1));
+        node.receive(&mut outside, world.vote(2, term, 1));
     }
     see_through(&node, &mut outside, ballot);
-    assert_eq!(world.leader_of(1), Some(biglock::NodeId(1)));
+    assert_eq!(world.leader_of(term), Some(biglock::NodeId(1)));
     node
 }
 
@@ -70,7 +70,7 @@ fn lead(world: &World, node: &Arc<Engine>) {
 }
 
 fn step_down(world: &World) {
-    let node = leader(world, NodeSpec::new(1, 3));
+    let node = leader(world, NodeSpec::new(1, 3), 1);
     let before = world.heartbeats(1);
     lead(world, &node);
     let arrives = world.choose([request(3, 1, 2), heartbeat(3, 1, 2)]);
@@ -85,7 +85,7 @@ fn step_down(world: &World) {
 }
 
 fn check_quorum(world: &World) {
-    let node = leader(world, NodeSpec::new(1, 3).check_quorum());
+    let node = leader(world, NodeSpec::new(1, 3).check_quorum(), 1);
     lead(world, &node);
     receive(world, &node, "receiver", [world.acknowledged(2, 1, 1, 0)]);
     const MOMENTS: &[Time] = &[ASK_AGAIN, NEXT_DEADLINE, Time::from_millis(300)];
@@ -114,7 +114,7 @@ fn check_quorum(world: &World) {
 
 fn calls_back(world: &World) {
     let follower = world.node(NodeSpec::new(2, 3).wire(Wire::Direct));
-    let node = leader(world, NodeSpec::new(1, 3).wire(Wire::Direct));
+    let node = leader(world, NodeSpec::new(1, 3).wire(Wire::Direct), 1);
     let before = world.answers(1);
     lead(world, &node);
     receive(world, &follower, "receiver", [heartbeat(1, 2, 1)]);

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use biglock::node::Engine;
-use biglock::{Node, Outside, Stopped, WaitError};
+use biglock::node::{Engine, Tell};
+use biglock::{
+    Node, NodeId, Outside, ProposeError, ReadError, Stopped, TransferError, Undecided, WaitError,
+};
 
 use super::votes::{pass_time_and_stop, receive, see_through};
 use crate::harness::{Model, Start};
@@ -83,6 +85,21 @@ pub const MODELS: &[Model] = &[
         ..GATED
     },
     Model {
+        name: "shutdown-asked",
+        property: "who waits for a proposal, a read, a snapshot or a transfer hears that the node was shut down, whatever its threads are doing",
+        threads: 4,
+        goals: &[
+            "proposal",
+            "read",
+            "snapshot",
+            "transfer",
+            "something to write",
+            "committed entries",
+        ],
+        body: asked,
+        ..GATED
+    },
+    Model {
         name: "shutdown-twice",
         property: "of two threads that stop a node, both return, and one was first",
         threads: 4,
@@ -155,6 +172,54 @@ fn watched(world: &World) {
     let leader = node.clone();
     world.thread("leader", move |outside| leader.leader_loop(outside));
     world.thread("election", move |outside| node.election_loop(outside));
+}
+
+/// A leader with something to write, and a caller who waits for one thing or another.
+fn asked(world: &World) {
+    let node = super::leading::leader(world, NodeSpec::new(1, 3), 1);
+    let what = world.choose(["proposal", "read", "snapshot", "transfer"]);
+    if what == "snapshot" {
+        // Of a state that has not changed there is one at once.
+        let mut outside = Outside::claim("caller");
+        node.disk_turn(&mut outside).expect("it runs");
+        node.receive(&mut outside, world.acknowledged(2, 1, 1, 1));
+        node.apply_turn(&mut outside).expect("it runs");
+    }
+    let (there, asks) = (world.clone(), node.clone());
+    world.thread("caller", move |outside| {
+        let stopped = match what {
+            "proposal" => {
+                let (who, awaited) = Tell::promise();
+                match there.propose_then(&asks, outside, "a", who) {
+                    Err(ProposeError::Stopped(_)) => false,
+                    Err(other) => panic!("it leads until it stops: {other}"),
+                    Ok(()) => {
+                        let what = awaited.wait(outside).expect("every proposal is decided");
+                        there.decided("a", &what);
+                        matches!(what, Err(Undecided::Stopped(_)))
+                    }
+                }
+            }
+            "read" => matches!(there.read(&asks, outside), Err(ReadError::Stopped(_))),
+            "snapshot" => {
+                let (who, awaited) = Tell::promise();
+                let asked = asks.snapshot(outside, who).is_ok();
+                asked && awaited.wait(outside).expect("who waits is told").is_err()
+            }
+            _ => matches!(
+                asks.transfer(outside, NodeId(2)),
+                Err(TransferError::Stopped(_))
+            ),
+        };
+        if stopped {
+            there.reached(what);
+        }
+    });
+    run(world, &node, "disk", Engine::disk_loop);
+    run(world, &node, "apply", Engine::apply_loop);
+    pass_time_and_stop(world, &node, &[]);
+    let there = world.clone();
+    world.finally(move || there.all_told());
 }
 
 fn twice(world: &World) {

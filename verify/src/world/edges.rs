@@ -159,6 +159,15 @@ impl Transport for ModelWire {
             if self.kind == Wire::Nowhere || cut {
                 continue;
             }
+            if self.kind == Wire::Answered {
+                let answer = self.world.ledger().answer(message);
+                let node = self.world.run.engine(self.node);
+                if let (Some(answer), Some(node)) = (answer, node) {
+                    let mut there = Outside::claim(outside.thread());
+                    node.receive(&mut there, answer);
+                }
+                continue;
+            }
             if !self.world.run.gate_is_open() {
                 self.world.ledger().held.push(message.clone());
             } else if let Some(receiver) = self.world.run.engine(message.to) {
@@ -175,6 +184,7 @@ impl Transport for ModelWire {
 /// A state machine that remembers every command, and replies with it.
 pub(super) struct ModelMachine {
     pub(super) node: NodeId,
+    pub(super) instant: bool,
     pub(super) world: World,
     /// What it has applied: index and command.
     pub(super) done: Vec<(u64, Bytes)>,
@@ -189,6 +199,10 @@ impl StateMachine for ModelMachine {
         *ledger.ran.entry((self.node, command.clone())).or_default() += 1;
         self.done.push((at.index, command.clone()));
         command
+    }
+
+    fn is_instant(&self) -> bool {
+        self.instant
     }
 
     fn snapshot(&mut self) -> Bytes {

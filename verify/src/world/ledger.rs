@@ -43,6 +43,8 @@ pub(super) struct Ledger {
     pub(super) boots: BTreeMap<NodeId, u64>,
     /// The term of the entry at each index of each leader's log, as far as it was told to anybody.
     sent: BTreeMap<(Term, u64), Term>,
+    /// Every entry there ever was, by index and term.
+    entries: BTreeMap<(u64, Term), Entry>,
     /// Up to which index each node said, in each term, that its disk holds what the leader has.
     acked: BTreeMap<(Term, NodeId), u64>,
     /// What stands at each index for ever.
@@ -53,6 +55,8 @@ pub(super) struct Ledger {
     lost: BTreeSet<Bytes>,
     /// Commands whose proposers have not been told yet.
     pub(super) undecided: BTreeMap<Bytes, usize>,
+    /// What a leader that is not in the model has committed.
+    pub(super) fresh: u64,
     /// How often each node ran each command.
     pub(super) ran: BTreeMap<(NodeId, Bytes), u64>,
 }
@@ -96,6 +100,37 @@ impl Ledger {
                 "the leader of {term} sends entry {index} of {first} and of {of}"
             );
         }
+        self.exist(prev.index + 1, entries.iter());
+    }
+
+    /// Log matching (figure 3): an entry is named by its index and term.
+    pub(super) fn exist<'a>(&mut self, first: u64, entries: impl Iterator<Item = &'a Entry>) {
+        for (index, entry) in (first..).zip(entries) {
+            let place = (index, entry.term);
+            let other = self.entries.entry(place).or_insert_with(|| entry.clone());
+            assert!(
+                other == entry,
+                "entry {index} of {} is both {other:?} and {entry:?}",
+                entry.term
+            );
+        }
+    }
+
+    /// Only who leads a term makes entries of it.
+    fn check_entries(&mut self, node: NodeId, raft: &Raft) {
+        for (index, entry) in raft.log().iter() {
+            let place = (index, entry.term);
+            let leads = self.leaders.get(&entry.term) == Some(&node);
+            assert!(
+                leads || self.entries.contains_key(&place),
+                "{node} makes entry {index} of {}, which it never led",
+                entry.term
+            );
+        }
+        self.exist(
+            raft.log().first(),
+            raft.log().iter().map(|(_, entry)| entry),
+        );
     }
 
     /// A node says that it has what the leader has.
@@ -134,6 +169,7 @@ impl Ledger {
                 run.reached_by_threads("a leader");
             }
         }
+        self.check_entries(node, raft);
         if role == Some(RoleKind::Leader) && kind != RoleKind::Leader {
             run.reached_by_threads("a leader steps down");
         }
@@ -246,6 +282,51 @@ impl Ledger {
             }
             _ => {}
         }
+    }
+
+    /// Up to which index anything is known to be committed.
+    pub(super) fn known_committed(&self) -> u64 {
+        let seen = self.commits.values().copied().max();
+        self.fresh.max(seen.unwrap_or(0))
+    }
+
+    /// The latest term in which a node gave its vote, as far as anybody was told: it has left all earlier ones.
+    pub(super) fn left_for(&self, voter: NodeId) -> Term {
+        let terms = self.votes.keys().filter(|(_, of)| *of == voter);
+        terms.map(|(term, _)| *term).max().unwrap_or_default()
+    }
+
+    /// What node 2, which is not in the model, answers to this, if it is asked and has an answer.
+    pub(super) fn answer(&mut self, request: &Message) -> Option<Message> {
+        let Message { from, to, term, .. } = *request;
+        if to != NodeId(2) {
+            return None;
+        }
+        let left_for = self.left_for(to);
+        let body = match request.body {
+            Body::AppendEntries { beat, .. } if left_for > term => Body::AppendReply {
+                beat,
+                answer: Appended::Stale,
+            },
+            Body::AppendEntries {
+                prev,
+                ref entries,
+                beat,
+                ..
+            } => {
+                let matched = prev.index + entries.len() as u64;
+                self.acknowledge(term, to, matched);
+                let answer = Appended::Matched(matched);
+                Body::AppendReply { beat, answer }
+            }
+            _ => return None,
+        };
+        Some(Message {
+            from: to,
+            to: from,
+            term: term.max(left_for),
+            body,
+        })
     }
 
     /// Nothing is acknowledged that the disk does not hold. (In a later term it may have been replaced since.)
