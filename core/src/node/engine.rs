@@ -11,7 +11,7 @@ use super::{
 };
 use crate::lock::{Look, Monitor, Section};
 use crate::rules::{Ballot, Change, ChangeRefused, Payload};
-use crate::{Message, NodeId, Outside, ThreadActivity, Time};
+use crate::{Message, NodeId, Outside, Term, ThreadActivity, Time};
 
 /// The one value that a node's threads share, and their loops as its methods. [`Node::start`](crate::Node::start) only spawns them,
 /// so a model that runs one of them, or any of them together, runs what ships.
@@ -245,16 +245,7 @@ impl Engine {
     /// # Errors
     /// If it can't begin; if it was given up, and this node leads on; if another node than `to` leads now; if the node stopped.
     pub fn transfer(&self, outside: &mut Outside, to: NodeId) -> Result<Leadership, TransferError> {
-        let (result, work) = self.monitor.enter(outside, "hand over", |section| {
-            let now = section.now();
-            let result = match section.stopped().cloned() {
-                Some(why) => Err(why.into()),
-                None => section.transfer(now, to).map_err(TransferError::from),
-            };
-            (result.map(|()| section.raft.term()), section.take_work())
-        });
-        self.carry_out(outside, work);
-        let term = result?;
+        let term = self.begin_transfer(outside, to)?;
         self.monitor.enter(outside, "look who leads", |section| {
             let by = section.now() + section.raft.settings().patience();
             section.wait_until(Audience::Callers, "the transfer", |shared, now| {
@@ -274,6 +265,23 @@ impl Engine {
                 }
             })
         })
+    }
+
+    /// Begins to hand over the leadership, and returns the term in which it began. What becomes of it shows in who leads.
+    ///
+    /// # Errors
+    /// If it can't begin, or the node stopped.
+    pub fn begin_transfer(&self, outside: &mut Outside, to: NodeId) -> Result<Term, TransferError> {
+        let (result, work) = self.monitor.enter(outside, "hand over", |section| {
+            let now = section.now();
+            let result = match section.stopped().cloned() {
+                Some(why) => Err(why.into()),
+                None => section.transfer(now, to).map_err(TransferError::from),
+            };
+            (result.map(|()| section.raft.term()), section.take_work())
+        });
+        self.carry_out(outside, work);
+        result
     }
 
     /// Does, without the lock, what a section gave to do: tells the log, sends, answers callers, writes; and brings the disk back, which

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use biglock::node::{Decided, Reply, Served, SnapshotTaken, Tell};
 use biglock::rules::{Change, ChangeRefused, Payload, ProposalRefused, TransferRefused};
-use biglock::{Inbox, NodeId, Outside, ProposeError, ReadError, SessionRequest};
+use biglock::{Inbox, NodeId, Outside, ProposeError, ReadError, SessionRequest, TransferError};
 use bytes::Bytes;
 
 use super::addresses::Addresses;
@@ -254,20 +254,12 @@ impl Debt {
         if leader == Some(to) {
             return Err(Outcome::Leads(to));
         }
-        let engine = inbox.engine();
-        let begun = engine.monitor().enter(outside, "hand over", |section| {
-            let now = section.now();
-            match section.stopped() {
-                Some(_) => Err(TransferRefused::NotLeader),
-                None => section.transfer(now, to),
+        Err(match inbox.engine().begin_transfer(outside, to) {
+            Err(TransferError::Refused(TransferRefused::NotAVoter(id))) => {
+                Outcome::Refused(Refused::NotAVoter(id))
             }
-        });
-        // The next section takes out what that one gave to send. It proposes nothing, so nothing can be refused.
-        let _ = engine.propose(outside, []);
-        Err(match begun {
-            Err(TransferRefused::NotLeader) => self.server.not_leader(leader),
-            Err(TransferRefused::NotAVoter(id)) => Outcome::Refused(Refused::NotAVoter(id)),
-            _ => Outcome::Busy,
+            Ok(_) | Err(TransferError::Refused(TransferRefused::Pending)) => Outcome::Busy,
+            Err(_) => self.server.not_leader(leader),
         })
     }
 
