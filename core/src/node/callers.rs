@@ -74,8 +74,11 @@ pub(super) struct Callers {
     proposals: BTreeMap<(u64, Term), Tell<Decided>>,
     /// The term of the last entry that was applied.
     applied_term: Term,
-    /// When proposals that nobody has decided by then are given up: set when this node no longer leads.
+    /// When proposals that nobody has decided by then are given up: some time after this node has lost the lead, or after it has
+    /// committed something for the last time.
     abandon_at: Option<Time>,
+    /// What was committed when that was last looked at.
+    committed: u64,
     /// Reads that wait for an index,
     reads: BTreeMap<ReadId, Tell<Served>>,
     /// and those that have one, and wait until it is applied; with the time at which they are given up if it is not even committed here.
@@ -192,13 +195,18 @@ impl Callers {
         self.told.extend(taken);
     }
 
-    /// Looks after proposals while nobody here leads: what the next leader does with them may stay unknown for as long as it is out of
-    /// reach, and nobody waits for ever.
-    pub(super) fn look_after(&mut self, leads: bool, give_up: Time) {
+    /// Looks after proposals that are not committed: what the next leader does with them may stay unknown for as long as it is out of
+    /// reach, a leader's followers may be stuck, and nobody waits for ever.
+    pub(super) fn look_after(&mut self, leads: bool, commit: u64, give_up: Time) {
+        // Those that are committed wait for this node's own state machine alone.
+        let undecided = self.proposals.range((commit + 1, Term(0))..);
+        let waits = undecided.into_iter().next().is_some();
+        let advances = leads && commit > self.committed;
+        self.committed = commit;
         self.abandon_at = match self.abandon_at {
-            _ if leads || self.proposals.is_empty() => None,
-            None => Some(give_up),
-            set => set,
+            _ if !waits => None,
+            Some(at) if !advances => Some(at),
+            _ => Some(give_up),
         };
     }
 
@@ -206,12 +214,12 @@ impl Callers {
         self.abandon_at
     }
 
-    pub(super) fn abandon(&mut self, now: Time) {
+    pub(super) fn abandon(&mut self, commit: u64, now: Time) {
         if self.abandon_at.is_some_and(|at| at <= now) {
             self.abandon_at = None;
-            let all = std::mem::take(&mut self.proposals);
+            let undecided = self.proposals.split_off(&(commit + 1, Term(0)));
             let unknown = |who| Told::Proposal(who, Err(Undecided::Unknown));
-            self.told.extend(all.into_values().map(unknown));
+            self.told.extend(undecided.into_values().map(unknown));
         }
     }
 
@@ -239,9 +247,14 @@ impl Callers {
         self.told.push(Told::Proposal(who, stopped));
     }
 
+    /// How many reads wait.
+    pub(super) fn reads_waiting(&self) -> usize {
+        let ready: usize = self.ready.values().map(|(_, who)| who.len()).sum();
+        self.reads.len() + ready
+    }
+
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        let ready: usize = self.ready.values().map(|(_, who)| who.len()).sum();
-        self.proposals.len() + self.reads.len() + ready + self.snapshots.len()
+        self.proposals.len() + self.reads_waiting() + self.snapshots.len()
     }
 }

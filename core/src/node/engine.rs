@@ -1,6 +1,6 @@
 //! What a node's threads do. Each is a loop of the same shape: lock, wait for work, take it, leave, do it outside, lock, finish.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::callers::{Decided, Served, SnapshotTaken, Tell};
@@ -19,6 +19,8 @@ pub struct Engine {
     id: NodeId,
     monitor: Monitor<Shared>,
     transport: Arc<dyn Transport>,
+    /// The last change of the members of which the transport was told. Held while it is told: nobody else wants it.
+    members_told: Mutex<u64>,
 }
 
 impl Engine {
@@ -28,6 +30,7 @@ impl Engine {
             id,
             monitor,
             transport,
+            members_told: Mutex::new(0),
         }
     }
 
@@ -254,8 +257,9 @@ impl Engine {
                     return Look::Ready(Err(why.clone().into()));
                 }
                 // Rule 5: the transfer belongs to the term in which it began.
-                if seen.term == term && shared.raft.transferring_to() == Some(to) {
-                    return Look::NotBefore(Some(by.max(now + Duration::from_nanos(1))));
+                let going_on = seen.term == term && shared.raft.transferring_to() == Some(to);
+                if going_on && now < by {
+                    return Look::NotBefore(Some(by));
                 }
                 match seen.leader {
                     Some(leader) if leader == to => Look::Ready(Ok(seen)),
@@ -292,8 +296,16 @@ impl Engine {
             if let Some(news) = work.news {
                 self.tell(outside, news);
             }
-            if let Some(members) = &work.members {
-                self.transport.members_changed(outside, members);
+            if let Some((change, members)) = &work.members {
+                // Two threads may come with one change each, the later one first.
+                let mut told = self
+                    .members_told
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                if *told < *change {
+                    *told = *change;
+                    self.transport.members_changed(outside, members);
+                }
             }
             if !work.messages.is_empty() {
                 self.transport.send(outside, &work.messages);

@@ -36,6 +36,7 @@ pub struct Shared {
     changes: u64,
     /// and the entry that named the members whom the transport knows.
     members_told: Option<Position>,
+    members_changes: u64,
     /// The time of this section.
     now: Time,
     random: fastrand::Rng,
@@ -55,8 +56,8 @@ pub struct Work {
     pub job: Option<(Applier, Job)>,
     /// Who leads, if that changed: for the log. The number, from 1, puts changes in order that two threads tell at once.
     pub news: Option<(u64, Leadership)>,
-    /// The members, if they changed: for the transport.
-    pub members: Option<Members>,
+    /// The members, if they changed: for the transport. With a number, as the news.
+    pub members: Option<(u64, Members)>,
 }
 
 /// Those who wait, each for its own kind of change.
@@ -133,6 +134,7 @@ impl Shared {
             told,
             changes: 0,
             members_told: None,
+            members_changes: 0,
             now: Time::ZERO,
             random: fastrand::Rng::with_seed(seed),
         }
@@ -205,7 +207,7 @@ impl Shared {
         if self.raft.retry_due().is_some_and(|due| due <= now) {
             self.raft.retry(at);
         }
-        self.callers.abandon(now);
+        self.callers.abandon(self.raft.commit(), now);
         self.callers.give_up_unheard(self.raft.commit(), now);
     }
 
@@ -239,6 +241,10 @@ impl Shared {
     /// Somebody wants to read.
     pub fn read(&mut self, now: Time, who: Tell<Served>) -> Result<(), ReadError> {
         self.check_running()?;
+        // Also those that wait for a slow state machine.
+        if self.callers.reads_waiting() >= self.raft.settings().max_reads {
+            return Err(ReadError::Busy);
+        }
         let at = self.at(now);
         let id = self.raft.read(at)?;
         self.callers.reads(id, who);
@@ -348,17 +354,18 @@ impl Shared {
             self.callers.answered(answer, applied, give_up);
         }
         let leads = matches!(self.raft.role(), Role::Leader(_));
-        self.callers.look_after(leads, give_up);
+        self.callers.look_after(leads, self.raft.commit(), give_up);
         self.settle_snapshots();
     }
 
-    fn take_members(&mut self) -> Option<Members> {
+    fn take_members(&mut self) -> Option<(u64, Members)> {
         let index = self.raft.members_since();
         let term = self.raft.log().term_at(index).unwrap_or_default();
         let named = Some(Position { term, index });
         (self.members_told != named).then(|| {
             self.members_told = named;
-            self.raft.members().clone()
+            self.members_changes += 1;
+            (self.members_changes, self.raft.members().clone())
         })
     }
 

@@ -182,10 +182,27 @@ impl Raft {
         self.send(from, Body::PreVoteReply { attempt, answer });
     }
 
-    pub(super) fn on_request_vote(&mut self, at: At, from: NodeId, term: Term, last: Position) {
+    pub(super) fn on_request_vote(
+        &mut self,
+        at: At,
+        from: NodeId,
+        term: Term,
+        last: Position,
+        handed_over: bool,
+    ) {
         let voted_for = self.hard_state().voted_for;
-        let taken = voted_for.is_some_and(|other| other != from);
-        let answer = self.judge(term, last, taken, Refusal::VotedForAnother);
+        let (not_free, why) = match voted_for {
+            Some(other) => (other != from, Refusal::VotedForAnother),
+            // The request may be of this node's own term and still come too early: another message of the term was here before.
+            None => {
+                let protected = self.settings.check_quorum && !handed_over;
+                (
+                    protected && self.hears_a_leader(at.now),
+                    Refusal::LeaderAlive,
+                )
+            }
+        };
+        let answer = self.judge(term, last, not_free, why);
         // A repeated request gets the same answer again, and changes nothing again.
         if answer == Answer::Granted && voted_for.is_none() {
             self.set_hard_state(HardState {

@@ -88,7 +88,8 @@ impl Raft {
         if let Change::Promote(id) = change {
             let has = self.follower(*id).map_or(0, |follower| follower.matched);
             let entries = self.log.last().index - has;
-            if entries > LAG {
+            // It has answered in this term, or nobody knows whether it is there at all.
+            if has < leading.first || entries > LAG {
                 return Err(ChangeRefused::CatchingUp { entries });
             }
         }

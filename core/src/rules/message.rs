@@ -207,7 +207,7 @@ pub enum Refusal {
     VotedForAnother,
     /// The candidate's log is not as up to date as the voter's (5.4.1).
     LogBehind,
-    /// The voter hears from a leader (pre-vote only; dissertation, 9.6).
+    /// The voter hears from a leader (dissertation, 4.2.3 and 9.6).
     LeaderAlive,
 }
 

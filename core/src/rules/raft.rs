@@ -340,7 +340,9 @@ impl Raft {
         let current = term == self.term();
         match body {
             Body::PreVote { attempt, last } => self.on_pre_vote(at, from, term, attempt, last),
-            Body::RequestVote { last, .. } => self.on_request_vote(at, from, term, last),
+            Body::RequestVote { last, handed_over } => {
+                self.on_request_vote(at, from, term, last, handed_over);
+            }
             Body::AppendEntries { beat, .. } | Body::InstallSnapshot { beat, .. } if !current => {
                 self.refuse_stale(from, beat);
             }
@@ -457,6 +459,8 @@ impl Raft {
         // Who heard a leader has promised it not to vote for anyone for a while (dissertation, 6.4.1). That somebody is in a later term
         // does not end the promise, so `leader_heard` stays.
         self.incoming = None;
+        // What the leader of an earlier term asked for ended with it.
+        self.handed_over = false;
         self.follow(at, None);
     }
 

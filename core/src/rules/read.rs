@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use thiserror::Error;
 
 use super::raft::Leading;
-use super::{At, Body, Follower, NodeId, Raft, Role};
+use super::{At, Body, Follower, NodeId, Raft, Role, Sending};
 use crate::Time;
 
 /// The number of a read of this node's callers.
@@ -149,7 +149,21 @@ impl Raft {
         let waiting = own.waiting.iter();
         let late = waiting.filter(|(_, waiting)| waiting.until <= at.now);
         let late: Vec<ReadId> = late.map(|(&id, _)| id).collect();
+        if late.is_empty() {
+            return;
+        }
         late.into_iter().for_each(|id| own.answer(id, None));
+        // Nobody waits for these any more.
+        let waits = |reader: &Reader| match reader {
+            Reader::Own(id) => own.waiting.contains_key(id),
+            Reader::Other(..) => true,
+        };
+        if let Role::Leader(leading) = &mut self.role {
+            leading.reads.new.retain(waits);
+            for (_, _, readers) in &mut leading.reads.asked {
+                readers.retain(waits);
+            }
+        }
     }
 
     pub(super) fn on_read_index(&mut self, at: At, from: NodeId, read: u64) {
@@ -230,7 +244,10 @@ impl Raft {
                 let index = Some(index);
                 self.send(node, Body::ReadIndexReply { read, index });
                 // It can't serve the read before it knows that the index is committed.
-                if self.follower(node).is_some_and(|f| f.told < self.commit) {
+                let lags = |f: &Follower| {
+                    f.told < self.commit && matches!(f.sending, Sending::Streaming { .. })
+                };
+                if self.follower(node).is_some_and(lags) {
                     self.send_heartbeat(node);
                 }
             }

@@ -174,6 +174,7 @@ impl Raft {
         leading.next_heartbeat = at.now + heartbeat;
         self.give_up_transfer(at);
         self.give_up_reads(at);
+        self.resend_snapshots();
         self.send_heartbeats(at);
         self.advance_reads(at);
     }
@@ -203,7 +204,6 @@ impl Raft {
             // It proves that everything before has arrived, or shows that something was lost.
             Sending::Streaming { .. } => self.send_append(to, true),
             Sending::Snapshot { .. } => {
-                follower.resend_chunks();
                 let before = self.durability.outbox.len();
                 self.send_chunks(to);
                 if self.durability.outbox.len() == before {

@@ -68,12 +68,18 @@ pub enum SessionReply {
 /// The most sessions at a time. One more ends the one that was idle for longest.
 pub const MAX_SESSIONS: usize = 65_536;
 
+/// The most bytes that replies take which clients may ask for again, all sessions together. One more ends the session that was idle for
+/// longest: a table must fit into a snapshot, and a client that never says what it has seen must not be the end of the others.
+pub const MAX_REPLY_BYTES: u64 = 64 << 20;
+
 /// All sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Sessions {
     open: BTreeMap<u64, Session>,
     /// No session expires before this: so that not every request looks at all of them.
     soonest: Time,
+    /// What the replies of all sessions take.
+    bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,7 +126,7 @@ impl Sessions {
                     return SessionReply::Expired;
                 };
                 session.last_used = time;
-                session.see(*seen);
+                self.bytes -= session.see(*seen);
                 if let Some(reply) = session.replies.get(sequence) {
                     return SessionReply::Done(reply.clone());
                 }
@@ -128,12 +134,16 @@ impl Sessions {
                     return SessionReply::Forgotten;
                 }
                 let reply = run(command);
+                self.bytes += size(&reply);
                 session.replies.insert(*sequence, reply.clone());
+                while self.bytes > MAX_REPLY_BYTES {
+                    self.end_idlest();
+                }
                 SessionReply::Done(reply)
             }
-            SessionRequest::Close { session } => match self.open.remove(session) {
-                Some(_) => SessionReply::Closed,
-                None => SessionReply::Expired,
+            SessionRequest::Close { session } => match self.end(*session) {
+                true => SessionReply::Closed,
+                false => SessionReply::Expired,
             },
         }
     }
@@ -151,7 +161,8 @@ impl Sessions {
     /// Ends those that were idle for too long. Log time is the same on every node, so all end the same ones at the same entry.
     fn expire(&mut self, time: Time) {
         if time > self.soonest {
-            self.open.retain(|_, session| time <= session.expires());
+            let expired = self.open.extract_if(.., |_, s| time > s.expires());
+            self.bytes -= expired.map(|(_, session)| session.bytes()).sum::<u64>();
             let soonest = self.open.values().map(Session::expires).min();
             self.soonest = soonest.unwrap_or(Time::NEVER);
         }
@@ -159,12 +170,28 @@ impl Sessions {
 
     fn make_room(&mut self) {
         if self.open.len() >= MAX_SESSIONS {
-            let idlest = self.open.iter().min_by_key(|(_, s)| s.last_used);
-            if let Some(id) = idlest.map(|(&id, _)| id) {
-                self.open.remove(&id);
-            }
+            self.end_idlest();
         }
     }
+
+    fn end_idlest(&mut self) {
+        let idlest = self.open.iter().min_by_key(|(_, s)| s.last_used);
+        if let Some(id) = idlest.map(|(&id, _)| id) {
+            self.end(id);
+        }
+    }
+
+    /// Ends a session. False if there is none of this number.
+    fn end(&mut self, session: u64) -> bool {
+        let ended = self.open.remove(&session);
+        self.bytes -= ended.as_ref().map_or(0, Session::bytes);
+        ended.is_some()
+    }
+}
+
+/// What a reply takes in the table.
+fn size(reply: &Bytes) -> u64 {
+    16 + reply.len() as u64
 }
 
 impl Session {
@@ -172,10 +199,18 @@ impl Session {
         self.last_used + self.patience
     }
 
-    fn see(&mut self, seen: u64) {
-        if seen > self.seen {
-            self.seen = seen;
-            self.replies = self.replies.split_off(&seen);
+    /// The client has seen the replies before this number. Returns what they took.
+    fn see(&mut self, seen: u64) -> u64 {
+        if seen <= self.seen {
+            return 0;
         }
+        self.seen = seen;
+        let kept = self.replies.split_off(&seen);
+        let gone = std::mem::replace(&mut self.replies, kept);
+        gone.values().map(size).sum()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.replies.values().map(size).sum()
     }
 }

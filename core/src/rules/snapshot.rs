@@ -66,7 +66,9 @@ impl Raft {
         let sends = self.role.leading().is_some_and(Leading::sends_snapshots);
         let patience = if sends { 4 } else { 1 };
         let enough = self.settings.snapshot_every.saturating_mul(patience);
-        self.applied > last && self.bytes_since_snapshot() >= enough
+        // A node that was not yet added knows no members before the entry that adds it.
+        let known = !self.members_at(self.applied).is_empty();
+        known && self.applied > last && self.bytes_since_snapshot() >= enough
     }
 
     fn bytes_since_snapshot(&self) -> usize {
@@ -116,7 +118,7 @@ impl Raft {
     /// Sends as much of the snapshot as may be in flight to this follower.
     pub(super) fn send_chunks(&mut self, to: NodeId) {
         let (beat, limit) = (self.beat(), self.settings.max_payload as u64);
-        let window = limit * self.settings.max_in_flight as u64;
+        let many = self.settings.max_in_flight as u64;
         let Some(snapshot) = self.snapshot.clone() else {
             return;
         };
@@ -125,9 +127,14 @@ impl Raft {
         if let Role::Leader(leading) = &mut self.role
             && let Some(follower) = leading.followers.get_mut(&to)
             && let Sending::Snapshot {
-                last, acked, sent, ..
+                last,
+                acked,
+                sent,
+                resend,
             } = &mut follower.sending
         {
+            // Whoever does not answer is sent one piece again at a time: it may not be there.
+            let window = if *resend { limit } else { limit * many };
             if *last != snapshot.last {
                 // A newer one has taken its place.
                 (*last, *acked, *sent) = (snapshot.last, 0, None);
@@ -156,6 +163,16 @@ impl Raft {
         }
         for chunk in chunks {
             self.send(to, Body::InstallSnapshot { chunk, beat });
+        }
+    }
+
+    /// Once in a heartbeat: what was not answered since the last one is sent again.
+    pub(super) fn resend_snapshots(&mut self) {
+        if let Role::Leader(leading) = &mut self.role {
+            leading
+                .followers
+                .values_mut()
+                .for_each(Follower::resend_chunks);
         }
     }
 
@@ -292,7 +309,7 @@ impl Follower {
     }
 
     /// At every heartbeat: if nothing has arrived since the last one, what was sent after it is sent again.
-    pub(super) fn resend_chunks(&mut self) {
+    fn resend_chunks(&mut self) {
         if let Sending::Snapshot {
             acked,
             sent,
