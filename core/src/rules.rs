@@ -34,7 +34,7 @@ pub use raft::{
 };
 pub use read::{ReadAnswer, ReadId, ReadRefused};
 pub use replication::{Follower, ProposalRefused, Sending};
-pub use session::{MAX_SESSIONS, SessionReply, SessionRequest, Sessions};
+pub use session::{MAX_REPLY_BYTES, MAX_SESSIONS, SessionReply, SessionRequest, Sessions};
 pub use snapshot::{Chunk, Snapshot, SnapshotHead};
 pub use stored::{Batch, Stored, Suffix};
 pub use transfer::TransferRefused;

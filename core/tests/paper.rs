@@ -7,6 +7,8 @@ mod common;
 mod dissertation;
 #[path = "paper/figure_2.rs"]
 mod figure_2;
+#[path = "paper/promises.rs"]
+mod promises;
 #[path = "paper/terms.rs"]
 mod section_5_1_terms;
 #[path = "paper/elections.rs"]

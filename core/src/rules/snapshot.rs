@@ -134,7 +134,7 @@ impl Raft {
             } = &mut follower.sending
         {
             // Whoever does not answer is sent one piece again at a time: it may not be there.
-            let window = if *resend { limit } else { limit * many };
+            let window = if *resend { 1 } else { limit * many };
             if *last != snapshot.last {
                 // A newer one has taken its place.
                 (*last, *acked, *sent) = (snapshot.last, 0, None);
