@@ -10,7 +10,7 @@ use super::{
     Transport, WaitError, Work,
 };
 use crate::lock::{Look, Monitor, Section};
-use crate::rules::{Ballot, Change, ChangeRefused, Payload};
+use crate::rules::{Ballot, Change, ChangeRefused, Members, Payload};
 use crate::{Message, NodeId, Outside, Term, ThreadActivity, Time};
 
 /// The one value that a node's threads share, and their loops as its methods. [`Node::start`](crate::Node::start) only spawns them,
@@ -296,16 +296,8 @@ impl Engine {
             if let Some(news) = work.news {
                 self.tell(outside, news);
             }
-            if let Some((change, members)) = &work.members {
-                // Two threads may come with one change each, the later one first.
-                let mut told = self
-                    .members_told
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                if *told < *change {
-                    *told = *change;
-                    self.transport.members_changed(outside, members);
-                }
+            if let Some(members) = &work.members {
+                self.tell_members(outside, members);
             }
             if !work.messages.is_empty() {
                 self.transport.send(outside, &work.messages);
@@ -362,6 +354,16 @@ impl Engine {
             .monitor
             .enter(outside, "let callers go", |section| section.take_messages());
         self.carry_out(outside, work);
+    }
+
+    /// Tells the transport who the members are. Two threads may come with a change each, the later one first.
+    fn tell_members(&self, outside: &Outside, (change, members): &(u64, Members)) {
+        let told = self.members_told.lock();
+        let mut told = told.unwrap_or_else(PoisonError::into_inner);
+        if *told < *change {
+            *told = *change;
+            self.transport.members_changed(outside, members);
+        }
     }
 
     /// One line in the log. It asks for the permission, because whoever reads the log may make it wait.
