@@ -30,7 +30,12 @@ fn a_node_is_added_and_another_removed() {
     let ClientError::Refused(Refused::Change(BadChange::AlreadyAMember(_))) = again else {
         panic!("{again}");
     };
-    kv.client().change_members(Change::Promote(id)).unwrap();
+    // Not before it was heard, and has what the others have.
+    while let Err(error) = kv.client().change_members(Change::Promote(id)) {
+        let ClientError::Refused(Refused::CatchingUp { .. }) = error else {
+            panic!("{error}");
+        };
+    }
     let (members, leader) = kv.client().members().unwrap();
     assert_eq!(members.len(), 4);
     assert_eq!(
