@@ -22,7 +22,8 @@ pub struct SessionCall(pub(super) Awaited<Decided>);
 
 impl Proposal {
     /// Waits until it is decided, and returns the state machine's reply: then it is committed, and applied on this node. It always ends:
-    /// if this node no longer leads and can't learn what became of it, after a few election timeouts as [unknown](Undecided::Unknown).
+    /// if this node no longer leads and can't learn what became of it, or leads and can commit nothing, after a few election timeouts as
+    /// [unknown](Undecided::Unknown).
     ///
     /// # Errors
     /// If there is no reply: which of the reasons makes all the difference, see [`Undecided`].
