@@ -90,16 +90,16 @@ pub enum Body {
     },
     /// "Start an election at once": the leader hands over to this node (dissertation, 3.10).
     TimeoutNow,
-    /// "From which index on may I serve this read?" (dissertation, 6.4).
+    /// "From which index on may I serve this read, and those before it?" (dissertation, 6.4).
     ReadIndex {
-        /// The reader's number for it.
+        /// The reader's number for it. Later reads have higher ones.
         read: u64,
     },
     /// The answer to [`Body::ReadIndex`].
     ReadIndexReply {
         /// The reader's number.
         read: u64,
-        /// The state after this entry is recent enough; nothing if this node can't tell.
+        /// The state after this entry is recent enough for it and those before it; nothing if this node can't tell.
         index: Option<u64>,
     },
 }

@@ -85,7 +85,7 @@ pub struct Settings {
     pub max_payload: usize,
     /// The most messages with entries, or pieces of a snapshot, in flight to one follower.
     pub max_in_flight: usize,
-    /// The most bytes of entries that are not yet applied here: beyond it the leader is busy.
+    /// The most bytes of entries that are not yet applied here: beyond it the leader is busy, and a follower takes no more for now.
     pub max_unapplied: usize,
     /// The most reads that wait.
     pub max_reads: usize,

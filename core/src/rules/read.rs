@@ -4,7 +4,7 @@
 //! committed an entry of its own term, and must then learn that it still led when the read came: by a round of messages that began after
 //! it. Rounds belong to the leader, and it uses no number twice, so a late answer to an earlier round proves nothing about a later read.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use thiserror::Error;
 
@@ -34,52 +34,69 @@ pub enum ReadRefused {
     Busy,
 }
 
-/// Reads that wait at the leader.
+/// For each node that reads, the latest of its reads: whatever serves that one serves those before it.
+type Readers = BTreeMap<NodeId, ReadId>;
+
+/// Reads that wait at the leader, its own among them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub(super) struct Reads {
     /// Those that wait for a round to begin.
-    new: Vec<Reader>,
-    /// Those that wait for a round to be answered: the round, and the commit index when it began.
-    asked: VecDeque<(u64, u64, Vec<Reader>)>,
+    new: Readers,
+    /// Those that wait for a round to be answered. One round at a time: those that come meanwhile share the next.
+    asked: Option<Asked>,
 }
 
-/// Who reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Reader {
-    Own(ReadId),
-    /// Another node, and its number for the read.
-    Other(NodeId, u64),
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    round: u64,
+    /// The commit index when the round began.
+    commit: u64,
+    readers: Readers,
 }
 
 /// Reads of this node's callers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub(super) struct OwnReads {
+    /// The number of the first,
+    first: u64,
+    /// and of the one to come.
     next: u64,
-    /// Those that wait: until when, and when they are asked for again.
-    waiting: BTreeMap<ReadId, Waiting>,
+    /// Those that wait, and until when. Each for equally long, so the first is given up first.
+    waiting: BTreeMap<ReadId, Time>,
+    /// Whether somebody was asked, and when to ask again. Meanwhile nobody is asked for those that come: they share the next question.
+    ask_again: Option<Time>,
     answers: Vec<ReadAnswer>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Waiting {
-    until: Time,
-    /// When the leader is asked again; never while this node leads.
-    again: Time,
 }
 
 impl OwnReads {
     /// With numbers that begin at a random one, so that an answer to this node's earlier life fits none of them.
     pub(super) fn starting_at(random: u64) -> OwnReads {
+        // They only rise, and never come to an end.
+        let first = random >> 1;
         OwnReads {
-            next: random,
+            first,
+            next: first,
             ..OwnReads::default()
         }
     }
 
-    fn answer(&mut self, id: ReadId, index: Option<u64>) {
-        if self.waiting.remove(&id).is_some() {
-            self.answers.push(ReadAnswer { id, index });
+    /// All up to `latest` have this answer. False if none of them waited.
+    fn answer(&mut self, latest: ReadId, index: Option<u64>) -> bool {
+        if !(self.first..self.next).contains(&latest.0) {
+            return false;
         }
+        let later = self.waiting.split_off(&ReadId(latest.0 + 1));
+        let answered = std::mem::replace(&mut self.waiting, later);
+        let answers = answered.keys().map(|&id| ReadAnswer { id, index });
+        self.answers.extend(answers);
+        if self.waiting.is_empty() {
+            self.ask_again = None;
+        }
+        !answered.is_empty()
+    }
+
+    fn latest(&self) -> Option<ReadId> {
+        self.waiting.last_key_value().map(|(&id, _)| id)
     }
 }
 
@@ -93,13 +110,12 @@ impl Raft {
             return Err(ReadRefused::Busy);
         }
         let id = ReadId(self.own_reads.next);
-        self.own_reads.next = id.0.wrapping_add(1);
-        let waiting = Waiting {
-            until: at.now + self.settings.patience(),
-            again: Time::NEVER,
-        };
-        self.own_reads.waiting.insert(id, waiting);
-        self.ask(at, id);
+        self.own_reads.next += 1;
+        let until = at.now + self.settings.patience();
+        self.own_reads.waiting.insert(id, until);
+        if self.role.leading().is_some() || self.own_reads.ask_again.is_none() {
+            self.ask(at);
+        }
         Ok(id)
     }
 
@@ -110,59 +126,47 @@ impl Raft {
 
     /// When reads of this node's callers are asked for again, or given up; nothing if none wait.
     pub fn retry_due(&self) -> Option<Time> {
-        let waiting = self.own_reads.waiting.values();
-        waiting
-            .map(|waiting| waiting.until.min(waiting.again))
-            .min()
+        let (_, &until) = self.own_reads.waiting.first_key_value()?;
+        let again = self.own_reads.ask_again;
+        Some(again.map_or(until, |again| again.min(until)))
     }
 
     /// Asks again for reads that were not answered, and gives up those that waited for too long.
     pub fn retry(&mut self, at: At) {
         self.give_up_reads(at);
-        let waiting = self.own_reads.waiting.iter();
-        let due = waiting.filter(|(_, waiting)| waiting.again <= at.now);
-        let due: Vec<ReadId> = due.map(|(&id, _)| id).collect();
-        due.into_iter().for_each(|id| self.ask(at, id));
+        if self
+            .own_reads
+            .ask_again
+            .is_some_and(|again| again <= at.now)
+        {
+            self.ask(at);
+        }
     }
 
-    /// Asks whoever leads.
-    fn ask(&mut self, at: At, id: ReadId) {
-        let again = match self.role {
-            Role::Leader(_) => Time::NEVER,
-            _ => at.now + self.settings.heartbeat,
+    /// Asks whoever leads for all reads that wait: by the latest, whose answer is recent enough for those before it.
+    fn ask(&mut self, at: At) {
+        let Some(read) = self.own_reads.latest() else {
+            return;
         };
-        if let Some(waiting) = self.own_reads.waiting.get_mut(&id) {
-            waiting.again = again;
-        }
+        let me = self.id();
         if let Role::Leader(leading) = &mut self.role {
+            self.own_reads.ask_again = Some(Time::NEVER);
             leading.now = at.now;
-            leading.reads.new.push(Reader::Own(id));
-            self.advance_reads(at);
-        } else if let Some(leader) = self.leader() {
-            self.send(leader, Body::ReadIndex { read: id.0 });
+            leading.reads.new.insert(me, read);
+            return self.advance_reads(at);
+        }
+        self.own_reads.ask_again = Some(at.now + self.settings.heartbeat);
+        if let Some(leader) = self.leader() {
+            self.send(leader, Body::ReadIndex { read: read.0 });
         }
     }
 
     /// Those that waited for too long: nobody leads, or whoever does is out of reach.
     pub(super) fn give_up_reads(&mut self, at: At) {
-        let own = &mut self.own_reads;
-        let waiting = own.waiting.iter();
-        let late = waiting.filter(|(_, waiting)| waiting.until <= at.now);
-        let late: Vec<ReadId> = late.map(|(&id, _)| id).collect();
-        if late.is_empty() {
-            return;
-        }
-        late.into_iter().for_each(|id| own.answer(id, None));
-        // Nobody waits for these any more.
-        let waits = |reader: &Reader| match reader {
-            Reader::Own(id) => own.waiting.contains_key(id),
-            Reader::Other(..) => true,
-        };
-        if let Role::Leader(leading) = &mut self.role {
-            leading.reads.new.retain(waits);
-            for (_, _, readers) in &mut leading.reads.asked {
-                readers.retain(waits);
-            }
+        let waiting = self.own_reads.waiting.iter();
+        let late = waiting.take_while(|(_, until)| **until <= at.now);
+        if let Some((&latest, _)) = late.last() {
+            self.own_reads.answer(latest, None);
         }
     }
 
@@ -172,18 +176,24 @@ impl Raft {
             return self.send(from, Body::ReadIndexReply { read, index: None });
         };
         leading.now = at.now;
-        let reader = Reader::Other(from, read);
-        // Asked again: it waits already.
-        if !leading.reads.contains(reader) && leading.reads.len() < room {
-            leading.reads.new.push(reader);
-        }
+        leading.reads.add(from, ReadId(read), room);
         self.advance_reads(at);
     }
 
-    pub(super) fn on_read_index_reply(&mut self, from: NodeId, read: u64, index: Option<u64>) {
-        // Who does not lead can't tell; the read is asked for again.
-        if self.leader() == Some(from) && index.is_some() {
-            self.own_reads.answer(ReadId(read), index);
+    pub(super) fn on_read_index_reply(
+        &mut self,
+        at: At,
+        from: NodeId,
+        read: u64,
+        index: Option<u64>,
+    ) {
+        // Who does not lead can't tell; the reads are asked for again.
+        if self.leader() == Some(from)
+            && index.is_some()
+            && self.own_reads.answer(ReadId(read), index)
+        {
+            // Those that came meanwhile.
+            self.ask(at);
         }
     }
 
@@ -208,26 +218,28 @@ impl Raft {
             };
             let reads = &mut leading.reads;
             let mut ready = Vec::new();
-            while let Some((round, _, _)) = reads.asked.front()
-                && proved.is_some_and(|proved| *round <= proved)
-                && let Some((_, index, readers)) = reads.asked.pop_front()
-            {
-                ready.extend(readers.into_iter().map(|reader| (reader, index)));
+            let answered = |asked: &mut Asked| proved.is_some_and(|proved| asked.round <= proved);
+            if let Some(asked) = reads.asked.take_if(answered) {
+                ready.push((asked.commit, asked.readers));
             }
             if leased && knows {
-                let all = reads.asked.drain(..).flat_map(|(_, _, readers)| readers);
-                let all = all.chain(reads.new.drain(..));
-                ready.extend(all.map(|reader| (reader, commit)));
+                let asked = reads.asked.take().map(|asked| asked.readers);
+                let new = std::mem::take(&mut reads.new);
+                ready.extend(asked.into_iter().chain([new]).map(|all| (commit, all)));
             }
-            // One round at a time: those that come meanwhile share the next.
-            let begin = knows && reads.asked.is_empty() && !reads.new.is_empty();
+            let begin = knows && reads.asked.is_none() && !reads.new.is_empty();
             if begin {
-                let readers = std::mem::take(&mut reads.new);
-                reads.asked.push_back((leading.round + 1, commit, readers));
+                reads.asked = Some(Asked {
+                    round: leading.round + 1,
+                    commit,
+                    readers: std::mem::take(&mut reads.new),
+                });
             }
             let done = ready.is_empty();
-            for (reader, index) in ready {
-                self.answer_read(reader, index);
+            for (index, readers) in ready {
+                for (reader, latest) in readers {
+                    self.answer_reads(reader, latest, index);
+                }
             }
             if begin {
                 self.send_heartbeats(at);
@@ -237,20 +249,18 @@ impl Raft {
         }
     }
 
-    fn answer_read(&mut self, reader: Reader, index: u64) {
-        match reader {
-            Reader::Own(id) => self.own_reads.answer(id, Some(index)),
-            Reader::Other(node, read) => {
-                let index = Some(index);
-                self.send(node, Body::ReadIndexReply { read, index });
-                // It can't serve the read before it knows that the index is committed.
-                let lags = |f: &Follower| {
-                    f.told < self.commit && matches!(f.sending, Sending::Streaming { .. })
-                };
-                if self.follower(node).is_some_and(lags) {
-                    self.send_heartbeat(node);
-                }
-            }
+    fn answer_reads(&mut self, reader: NodeId, latest: ReadId, index: u64) {
+        if reader == self.id() {
+            self.own_reads.answer(latest, Some(index));
+            return;
+        }
+        let (read, index) = (latest.0, Some(index));
+        self.send(reader, Body::ReadIndexReply { read, index });
+        // It can't serve them before it knows that the index is committed.
+        let lags =
+            |f: &Follower| f.told < self.commit && matches!(f.sending, Sending::Streaming { .. });
+        if self.follower(reader).is_some_and(lags) {
+            self.send_heartbeat(reader);
         }
     }
 
@@ -269,30 +279,31 @@ impl Raft {
     /// A leader that steps down asks the next one for what its callers wait for; the others ask again themselves.
     pub(super) fn take_reads_back(&mut self, at: At) {
         let again = at.now + self.settings.heartbeat;
-        for waiting in self.own_reads.waiting.values_mut() {
-            waiting.again = again;
-        }
+        self.own_reads.ask_again = self.own_reads.latest().map(|_| again);
     }
 
     /// A node that becomes leader answers its own callers.
     pub(super) fn take_reads_along(&mut self, at: At) {
-        let ids: Vec<ReadId> = self.own_reads.waiting.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.ask(at, id));
+        self.ask(at);
     }
 }
 
 impl Reads {
     fn is_empty(&self) -> bool {
-        self.new.is_empty() && self.asked.is_empty()
+        self.new.is_empty() && self.asked.is_none()
     }
 
-    fn len(&self) -> usize {
-        let asked = self.asked.iter().map(|(_, _, readers)| readers.len());
-        self.new.len() + asked.sum::<usize>()
-    }
-
-    fn contains(&self, reader: Reader) -> bool {
-        let asked = self.asked.iter().flat_map(|(_, _, readers)| readers);
-        self.new.iter().chain(asked).any(|&other| other == reader)
+    /// A node reads. Asked again for what waits for its round already: nothing new.
+    fn add(&mut self, reader: NodeId, latest: ReadId, room: usize) {
+        let asked = self.asked.as_ref();
+        let waits = asked.and_then(|asked| asked.readers.get(&reader));
+        if waits.is_none_or(|&waits| waits < latest) {
+            let full = self.new.len() >= room;
+            match self.new.get_mut(&reader) {
+                Some(known) => *known = latest.max(*known),
+                None if full => {}
+                None => drop(self.new.insert(reader, latest)),
+            }
+        }
     }
 }

@@ -372,6 +372,57 @@ fn a_follower_asks_the_leader_for_the_index() {
     );
 }
 
+/// However many read on a follower at once, it asks for all of them together: the index for the latest is recent enough for those before.
+#[test]
+fn reads_on_a_follower_share_a_question() {
+    let mut cluster = Cluster::of(3);
+    cluster.elect(1);
+    let before = cluster.said.len();
+    let reads: Vec<_> = (0..100).map(|_| cluster.read(3)).collect();
+    cluster.deliver_all();
+    let served = cluster.served(3);
+    assert_eq!(served.iter().map(|a| a.id).collect::<Vec<_>>(), reads);
+    let said = &cluster.said[before..];
+    let questions = said
+        .iter()
+        .filter(|m| matches!(m.body, Body::ReadIndex { .. }));
+    assert_eq!(
+        questions.count(),
+        2,
+        "the first, and all that came meanwhile"
+    );
+    // The same when they are asked for again.
+    let reads: Vec<_> = (0..100).map(|_| cluster.read(3)).collect();
+    cluster.wire.clear();
+    let before = cluster.said.len();
+    let end = cluster.now + HEARTBEAT * 2;
+    cluster.run(HEARTBEAT / 10, end, &[]);
+    assert_eq!(cluster.served(3).len(), reads.len());
+    let said = cluster.said[before..].iter();
+    let questions = said.filter(|m| matches!(m.body, Body::ReadIndex { .. }));
+    assert_eq!(questions.count(), 1);
+}
+
+/// An index for a read serves those before it, and none that came later: that one may miss what was acknowledged in between.
+#[test]
+fn an_index_serves_no_read_that_came_later() {
+    let mut cluster = Cluster::of(3);
+    cluster.elect(1);
+    let (first, second) = (cluster.read(3), cluster.read(3));
+    cluster.wire.clear();
+    let (read, index) = (first.0, Some(1));
+    cluster.tell(3, 1, 1, Body::ReadIndexReply { read, index });
+    assert_eq!(cluster.served(3), answered(1, first));
+    // Nor does the answer to a read of an earlier life of this node.
+    for read in [first.0.wrapping_sub(1), second.0 + 1, u64::MAX] {
+        cluster.tell(3, 1, 1, Body::ReadIndexReply { read, index });
+        assert_eq!(cluster.served(3), []);
+    }
+    let read = second.0;
+    cluster.tell(3, 1, 1, Body::ReadIndexReply { read, index });
+    assert_eq!(cluster.served(3), answered(1, second));
+}
+
 /// A question or an answer that is lost is asked again, of whoever leads by then.
 #[test]
 fn a_read_is_asked_again() {
