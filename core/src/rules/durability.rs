@@ -193,8 +193,9 @@ impl Raft {
             "a vote is given once (5.2): {old:?} cannot become {new:?}"
         );
         if new.term > old.term {
-            // A new term voids what still waits to be said in an older one.
+            // A new term voids what still waits to be said in an older one, and what a leader of an older one was about to bring.
             self.durability.outbox.clear();
+            self.incoming = None;
         }
         self.hard_state = new;
         self.durability.hard_state_changed();

@@ -368,7 +368,7 @@ impl Raft {
                 beat,
             } => self.on_snapshot_reply(at, from, last, received, beat),
             Body::TimeoutNow => self.on_timeout_now(at, from),
-            Body::ReadIndexReply { read, index } => self.on_read_index_reply(from, read, index),
+            Body::ReadIndexReply { read, index } => self.on_read_index_reply(at, from, read, index),
         }
     }
 
@@ -458,7 +458,6 @@ impl Raft {
         });
         // Who heard a leader has promised it not to vote for anyone for a while (dissertation, 6.4.1). That somebody is in a later term
         // does not end the promise, so `leader_heard` stays.
-        self.incoming = None;
         // What the leader of an earlier term asked for ended with it.
         self.handed_over = false;
         self.follow(at, None);
