@@ -8,6 +8,7 @@
 
 mod durability;
 mod election;
+mod follower;
 mod invariants;
 mod log;
 mod members;
@@ -23,6 +24,7 @@ mod transfer;
 
 pub use durability::{Write, WriteId};
 pub use election::{Ballot, Tally, Verdict, Voters};
+pub use follower::{Follower, Sending};
 pub use invariants::Before;
 pub use log::{Entry, Log, Payload, Position};
 pub use members::{BadChange, Change, MAX_ADDRESS, MAX_MEMBERS, Member, Members};
@@ -33,7 +35,7 @@ pub use raft::{
     majority,
 };
 pub use read::{ReadAnswer, ReadId, ReadRefused};
-pub use replication::{Follower, ProposalRefused, Sending};
+pub use replication::ProposalRefused;
 pub use session::{MAX_REPLY_BYTES, MAX_SESSIONS, SessionReply, SessionRequest, Sessions};
 pub use snapshot::{Chunk, Snapshot, SnapshotHead};
 pub use stored::{Batch, Stored, Suffix};

@@ -1,59 +1,15 @@
 //! Log replication (5.3, 5.4.2): AppendEntries, its answers, what is committed, and the heartbeat.
 
-use std::collections::VecDeque;
 use std::ops::Bound;
 
 use thiserror::Error;
 
 use super::raft::{GaveUp, Leading};
 use super::{
-    Appended, At, Beat, Body, Conflict, Entry, MAX_MEMBERS, NodeId, Payload, Position, Raft, Role,
-    majority,
+    Appended, At, Beat, Body, Conflict, Entry, Follower, MAX_MEMBERS, NodeId, Payload, Position,
+    Raft, Role, Sending, majority,
 };
 use crate::Time;
-
-/// What a leader knows of another server (figure 2: nextIndex and matchIndex), and how it sends to it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Follower {
-    /// "Index of the next log entry to send" (figure 2).
-    pub next: u64,
-    /// "Index of highest log entry known to be replicated" (figure 2), durably.
-    pub matched: u64,
-    /// How it sends.
-    pub sending: Sending,
-    /// When it last answered.
-    pub heard: Time,
-    /// The latest round that it answered, and when its message was sent.
-    pub beat: Beat,
-    /// The commit index that it was last told.
-    pub told: u64,
-}
-
-/// How a leader sends to a follower.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Sending {
-    /// It does not know where their logs part, and asks: one message at a time.
-    Probing {
-        /// Whether one is under way.
-        asked: bool,
-    },
-    /// Their logs meet, so entries follow each other without waiting for answers.
-    Streaming {
-        /// The last index of each message with entries that was not answered.
-        in_flight: VecDeque<u64>,
-    },
-    /// What it needs is no longer in the log.
-    Snapshot {
-        /// Which snapshot.
-        last: Position,
-        /// How much of it has arrived, in bytes,
-        acked: u64,
-        /// and how much was sent; nothing before the first piece.
-        sent: Option<u64>,
-        /// Whether nothing has arrived since the last heartbeat.
-        resend: bool,
-    },
-}
 
 /// Why a leader does not take a proposal. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -242,7 +198,6 @@ impl Raft {
 
     /// Sends one AppendEntries from `next` on; none of the entries if it is `empty`.
     fn send_append(&mut self, to: NodeId, empty: bool) {
-        let snapshot = self.snapshot.as_ref().map(|s| s.last);
         let (beat, commit) = (self.beat(), self.commit);
         let Role::Leader(leading) = &mut self.role else {
             return;
@@ -252,8 +207,9 @@ impl Raft {
         };
         let index = follower.next - 1;
         let Some(term) = self.log.term_at(index) else {
-            let last = snapshot.expect("what is no longer in the log is in the snapshot");
-            follower.begin_snapshot(last);
+            let snapshot = self.snapshot.clone();
+            let snapshot = snapshot.expect("what is no longer in the log is in the snapshot");
+            follower.begin_snapshot(snapshot);
             return self.send_chunks(to);
         };
         let entries = match empty {
@@ -310,16 +266,29 @@ impl Raft {
     ) {
         self.hear_from_leader(at, from, beat);
         if let Some(conflict) = self.conflict(prev) {
+            if self.is_full() {
+                // It is here, and takes nothing: to be told what is missing would bring it all.
+                return self.acknowledge(from, true);
+            }
             let answer = Appended::Conflict(conflict);
             return self.send(from, Body::AppendReply { beat, answer });
         }
-        let matched = prev.index + entries.len() as u64;
         let heartbeat = entries.is_empty();
+        if self.is_full() && !heartbeat {
+            return;
+        }
+        let matched = prev.index + entries.len() as u64;
         self.merge(prev, entries);
         self.prove(matched);
         // No further than what this request proved to be equal: beyond it may lie entries that no leader of now has.
         self.commit = self.commit.max(leader_commit.min(matched));
         self.acknowledge(from, heartbeat);
+    }
+
+    /// Whether the state machine is so far behind that this follower takes no more entries for now, as if they were lost: they are sent
+    /// again when it has caught up. What is not committed fills nobody: it may take one more entry to commit it.
+    fn is_full(&self) -> bool {
+        self.unapplied > self.settings.max_unapplied && self.applied < self.commit
     }
 
     /// "Reply false if log doesn't contain an entry at prevLogIndex whose term matches prevLogTerm" (figure 2), and say where to look.
@@ -561,54 +530,5 @@ impl Raft {
         leading
             .disk
             .is_some_and(|(_, since)| now >= since + patience)
-    }
-}
-
-impl Follower {
-    /// One of which nothing is known: "nextIndex initialized to leader last log index + 1, matchIndex to 0" (figure 2).
-    pub(super) fn new(next: u64, now: Time) -> Follower {
-        Follower {
-            next,
-            matched: 0,
-            sending: Sending::Probing { asked: false },
-            heard: now,
-            beat: Beat::default(),
-            told: 0,
-        }
-    }
-
-    /// Its log equals the leader's, durably, up to here.
-    fn matches(&mut self, index: u64) {
-        let known = self.matched;
-        self.matched = known.max(index);
-        match &mut self.sending {
-            Sending::Streaming { in_flight } => {
-                while in_flight.front().is_some_and(|&last| last <= index) {
-                    in_flight.pop_front();
-                }
-            }
-            // Less than what was asked about: it is not durable yet, and the next answer will say.
-            Sending::Probing { .. } if self.matched + 1 >= self.next => self.stream(),
-            Sending::Probing { .. } => {}
-            Sending::Snapshot { last, .. } if self.matched >= last.index => self.stream(),
-            Sending::Snapshot { .. } => {}
-        }
-        self.next = self.next.max(self.matched + 1);
-    }
-
-    fn stream(&mut self) {
-        self.next = self.next.max(self.matched + 1);
-        self.sending = Sending::Streaming {
-            in_flight: VecDeque::new(),
-        };
-    }
-
-    /// Whether a conflict is the answer to what was last sent, and not to something long past.
-    fn expects(&self, conflict: Conflict) -> bool {
-        match self.sending {
-            Sending::Probing { .. } => conflict.prev == self.next - 1,
-            Sending::Streaming { .. } => conflict.prev > self.matched,
-            Sending::Snapshot { .. } => false,
-        }
     }
 }

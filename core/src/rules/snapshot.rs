@@ -46,6 +46,9 @@ pub struct Chunk {
     pub bytes: Bytes,
 }
 
+/// How many answers that bring nothing new say that a piece was lost.
+const ENOUGH: u8 = 3;
+
 /// A snapshot of which a part has arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Incoming {
@@ -62,13 +65,16 @@ impl Raft {
     /// Whether the log has grown so long since the last snapshot that another one is due.
     pub fn wants_snapshot(&self) -> bool {
         let last = self.snapshot.as_ref().map_or(0, |s| s.last.index);
-        // A new one would take the place of what a follower is being sent, and begin that anew: so it has some time.
+        // While a follower is sent one it falls behind, and with the log gone up to a new one it would need that too: so it has some time.
         let sends = self.role.leading().is_some_and(Leading::sends_snapshots);
         let patience = if sends { 4 } else { 1 };
         let enough = self.settings.snapshot_every.saturating_mul(patience);
-        // A node that was not yet added knows no members before the entry that adds it.
-        let known = !self.members_at(self.applied).is_empty();
-        known && self.applied > last && self.bytes_since_snapshot() >= enough
+        self.knows_members() && self.applied > last && self.bytes_since_snapshot() >= enough
+    }
+
+    /// Whether a snapshot taken now would have the members in it. A node that was not yet added knows none before the entry that adds it.
+    pub fn knows_members(&self) -> bool {
+        !self.members_at(self.applied).is_empty()
     }
 
     fn bytes_since_snapshot(&self) -> usize {
@@ -119,26 +125,20 @@ impl Raft {
     pub(super) fn send_chunks(&mut self, to: NodeId) {
         let (beat, limit) = (self.beat(), self.settings.max_payload as u64);
         let many = self.settings.max_in_flight as u64;
-        let Some(snapshot) = self.snapshot.clone() else {
-            return;
-        };
-        let length = snapshot.data.len() as u64;
         let mut chunks = Vec::new();
         if let Role::Leader(leading) = &mut self.role
             && let Some(follower) = leading.followers.get_mut(&to)
             && let Sending::Snapshot {
-                last,
+                snapshot,
                 acked,
                 sent,
-                resend,
+                silent,
+                ..
             } = &mut follower.sending
         {
+            let length = snapshot.data.len() as u64;
             // Whoever does not answer is sent one piece again at a time: it may not be there.
-            let window = if *resend { 1 } else { limit * many };
-            if *last != snapshot.last {
-                // A newer one has taken its place.
-                (*last, *acked, *sent) = (snapshot.last, 0, None);
-            }
+            let window = if *silent { 1 } else { limit * many };
             while sent.is_none_or(|sent| sent < length && sent < *acked + window) {
                 let offset = sent.unwrap_or(0);
                 let head = sent.is_none().then(|| SnapshotHead {
@@ -180,12 +180,14 @@ impl Raft {
     pub(super) fn send_empty_chunk(&mut self, to: NodeId) {
         let beat = self.beat();
         if let Some(Follower {
-            sending: Sending::Snapshot { last, acked, .. },
+            sending: Sending::Snapshot {
+                snapshot, acked, ..
+            },
             ..
         }) = self.follower(to)
         {
             let chunk = Chunk {
-                last: *last,
+                last: snapshot.last,
                 head: None,
                 offset: *acked,
                 bytes: Bytes::new(),
@@ -275,18 +277,24 @@ impl Raft {
             return;
         };
         if let Sending::Snapshot {
-            last,
+            snapshot,
             acked,
             sent,
-            resend,
+            silent,
+            repeated,
         } = &mut follower.sending
-            && *last == of
+            && snapshot.last == of
         {
             if received > *acked {
-                *acked = received;
-                *resend = false;
+                (*acked, *silent, *repeated) = (received, false, 0);
                 *sent = sent.map(|sent| sent.max(received));
-            } else if received < *acked && (received == 0 || *resend) {
+            } else if received == *acked {
+                // Pieces arrive, but not the one that is to come next: it was lost. Once or twice it may only have been overtaken.
+                *repeated = repeated.saturating_add(1);
+                if *repeated == ENOUGH {
+                    *sent = Some(received).filter(|&sent| sent > 0);
+                }
+            } else if received == 0 || *silent {
                 // It has lost what it had: it was restarted.
                 *acked = received;
                 *sent = Some(received).filter(|&sent| sent > 0);
@@ -294,34 +302,6 @@ impl Raft {
             self.send_chunks(from);
         }
         self.advance_reads(at);
-    }
-}
-
-impl Follower {
-    /// A snapshot is needed: what the follower lacks is no longer in the log.
-    pub(super) fn begin_snapshot(&mut self, last: Position) {
-        self.sending = Sending::Snapshot {
-            last,
-            acked: 0,
-            sent: None,
-            resend: false,
-        };
-    }
-
-    /// At every heartbeat: if nothing has arrived since the last one, what was sent after it is sent again.
-    fn resend_chunks(&mut self) {
-        if let Sending::Snapshot {
-            acked,
-            sent,
-            resend,
-            ..
-        } = &mut self.sending
-        {
-            if *resend {
-                *sent = Some(*acked).filter(|&acked| acked > 0);
-            }
-            *resend = true;
-        }
     }
 }
 

@@ -125,6 +125,8 @@ pub struct Cluster {
     pub said: Vec<Message>,
     /// Whose disk writes nothing until it is released.
     pub stuck: Option<u64>,
+    /// Whose state machine applies nothing.
+    pub lagging: Option<u64>,
     /// Whose messages, from it and to it, are lost by [`run`](Cluster::run).
     pub cut: Vec<u64>,
     servers: BTreeMap<u64, Server>,
@@ -162,6 +164,7 @@ impl Cluster {
             wire,
             said: Vec::new(),
             stuck: None,
+            lagging: None,
             cut: Vec::new(),
             servers,
         }
@@ -422,7 +425,9 @@ impl Cluster {
                 server.finish_write();
                 server.sync();
             }
-            server.apply();
+            if self.lagging != Some(id) {
+                server.apply();
+            }
             let messages = server.raft.take_messages();
             self.said.extend(messages.iter().cloned());
             self.wire.extend(messages);

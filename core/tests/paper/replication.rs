@@ -419,3 +419,81 @@ fn every_kind_of_log_is_repaired_in_time() {
         assert_eq!(cluster.raft(3).log().last(), end);
     }
 }
+
+/// A follower whose state machine lags too far behind takes no more entries, so its memory is bounded as the leader's is. It stays a follower that is heard, and
+/// gets all of it when there is room.
+#[test]
+fn a_follower_that_lags_takes_no_more_than_fits() {
+    let mut cluster = Cluster::with(3, |settings| {
+        settings.max_unapplied = 3000;
+        settings.max_in_flight = 4;
+        settings.check_quorum = true;
+    });
+    cluster.elect(1);
+    cluster.lagging = Some(3);
+    for _ in 0..100 {
+        cluster.propose(1, &[0; 200]);
+        cluster.deliver_all();
+        cluster.heartbeat(1);
+        cluster.deliver_all();
+        let bytes = cluster.raft(3).log().bytes();
+        assert!(bytes < 4000, "a follower that lags holds {bytes} bytes");
+    }
+    assert_eq!(cluster.commit(1), 101, "the others go on");
+    // It is heard, although it takes nothing: without the other, it is what keeps the leader.
+    cluster.cut = vec![2];
+    let said = cluster.said.len();
+    let end = cluster.now + MAX * 3;
+    cluster.run(HEARTBEAT / 4, end, &[2]);
+    assert_eq!(cluster.role(1), RoleKind::Leader);
+    let said = cluster.said.len() - said;
+    assert!(said < 100, "{said} messages to who takes nothing");
+
+    cluster.lagging = None;
+    let end = cluster.now + HEARTBEAT * 3;
+    cluster.run(HEARTBEAT / 4, end, &[2]);
+    assert_eq!((cluster.end(3), cluster.commit(3)), (101, 101));
+}
+
+/// What is not committed fills nobody: it may take one more entry to commit it (5.4.2).
+#[test]
+fn a_follower_full_of_entries_that_are_not_committed_takes_more() {
+    let mut cluster = Cluster::with_logs(
+        3,
+        |settings| settings.max_unapplied = 100,
+        |id| vec![1; if id == 3 { 0 } else { 50 }],
+    );
+    cluster.elect(1);
+    assert_eq!((cluster.commit(1), cluster.end(2)), (51, 51));
+}
+
+/// A follower that has lost what it acknowledged breaks its promise; it is asked at heartbeats, and not as fast as it answers.
+#[test]
+fn a_follower_that_lost_what_it_acknowledged_is_not_asked_for_ever() {
+    let mut cluster = Cluster::of(3);
+    cluster.elect(1);
+    for _ in 0..5 {
+        cluster.propose(1, b"x");
+    }
+    cluster.deliver_all();
+    let conflict = |prev| {
+        appended(Appended::Conflict(Conflict {
+            prev,
+            term: None,
+            first: 1,
+        }))
+    };
+    for prev in [6, 3, 0] {
+        let answer = cluster.tell(1, 2, 1, conflict(prev));
+        assert_eq!(answer, [], "where logs are known to be equal there is none");
+    }
+    // Nor one to whom the leader does not stream.
+    cluster.time_out(3);
+    cluster.deliver_all();
+    cluster.tell(3, 2, 2, matched(6));
+    cluster.tell(3, 2, 2, conflict(7));
+    for _ in 0..3 {
+        let answer = cluster.tell(3, 2, 2, conflict(7));
+        assert_eq!(answer, []);
+    }
+}

@@ -334,6 +334,26 @@ fn a_later_snapshot_takes_the_place_of_a_partial_one() {
     assert_eq!((cluster.end(1), cluster.commit(1)), (9, 9));
 }
 
+/// "Leaders always send chunks in order", each its own: what another leader was sending ends with its term, however that ended, and does not stand in the
+/// way of an earlier snapshot of the next one.
+#[test]
+fn what_an_earlier_leader_was_sending_ends_with_its_term() {
+    for campaigns in [false, true] {
+        let mut cluster = cluster(3);
+        cluster.tell(1, 2, 1, piece(9, 1, 0, 4));
+        if campaigns {
+            cluster.time_out(1);
+        }
+        assert_eq!(
+            received(&cluster.tell(1, 3, 2, piece(5, 1, 0, 4))),
+            4,
+            "the piece of the new leader is taken"
+        );
+        cluster.tell(1, 3, 2, piece(5, 1, 4, 10));
+        assert_eq!((cluster.end(1), cluster.commit(1)), (5, 5));
+    }
+}
+
 /// "Reply immediately if term < currentTerm" (figure 13, 1).
 #[test]
 fn a_snapshot_of_a_stale_leader_is_refused() {
@@ -465,7 +485,33 @@ fn a_follower_that_restarts_gets_the_snapshot_from_the_beginning() {
     assert_eq!(data(&cluster, 3), data(&cluster, 1));
 }
 
-/// The leader takes another snapshot while one is sent: the follower gets a whole one, never a mixture.
+/// A piece is lost and those after it arrive: it is sent again at once, and not only when a heartbeat is due.
+#[test]
+fn a_lost_piece_is_sent_again_when_its_followers_arrive() {
+    let mut cluster = behind_with(30_000, |settings| {
+        set(settings);
+        settings.max_in_flight = 8;
+    });
+    let (mut heartbeats, mut sent) = (0, 0);
+    while cluster.end(3) == 0 {
+        cluster.heartbeat(1);
+        heartbeats += 1;
+        while !cluster.wire.is_empty() {
+            let message = cluster.wire.remove(0);
+            sent += u64::from(is_chunk(&message));
+            if !is_chunk(&message) || sent % 25 != 0 {
+                cluster.arrive(message);
+            }
+        }
+    }
+    assert_eq!(data(&cluster, 3), data(&cluster, 1));
+    // Five are lost. What nothing follows, at the very end, waits for a heartbeat, and the one after.
+    assert!(heartbeats <= 3, "{heartbeats} heartbeats");
+    let pieces = 30_000 / 400;
+    assert!(sent < pieces * 2, "{sent} for {pieces}");
+}
+
+/// The leader takes another snapshot while one is sent: the follower gets the first to its end, never a mixture, and then what it lacks.
 #[test]
 fn a_snapshot_that_is_replaced_while_it_is_sent() {
     let mut cluster = behind(3000);
@@ -477,12 +523,16 @@ fn a_snapshot_that_is_replaced_while_it_is_sent() {
     cluster.propose(1, b"x");
     cluster.deliver_without(&[3]);
     snapshot(&mut cluster, 1, 2000);
-    for _ in 0..4 {
-        cluster.heartbeat(1);
-        cluster.deliver_all();
+    while cluster.end(3) == 0 {
+        if cluster.wire.is_empty() {
+            cluster.heartbeat(1);
+        }
+        let (from, to) = (cluster.wire[0].from.0, cluster.wire[0].to.0);
+        cluster.deliver(from, to);
     }
-    assert_eq!(data(&cluster, 3).len(), 2000);
-    assert_eq!(cluster.end(3), 7);
+    assert_eq!((data(&cluster, 3).len(), cluster.end(3)), (3000, 6));
+    cluster.deliver_all();
+    assert_eq!((data(&cluster, 3).len(), cluster.end(3)), (2000, 7));
 }
 
 /// "The snapshot also includes the latest configuration in the log as of last included index."
