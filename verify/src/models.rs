@@ -6,6 +6,7 @@ mod durability;
 mod installing;
 mod leading;
 mod promises;
+mod promoting;
 mod proposing;
 mod reading;
 mod replicating;
@@ -29,6 +30,7 @@ pub fn all() -> impl Iterator<Item = &'static Model> {
         installing::MODELS,
         reading::MODELS,
         transferring::MODELS,
+        promoting::MODELS,
         watching::MODELS,
         promises::MODELS,
         shutdown::MODELS,

@@ -54,6 +54,8 @@ pub enum Told {
     Read(Tell<Served>, Served),
     /// A snapshot was taken.
     Snapshot(Tell<SnapshotTaken>, SnapshotTaken),
+    /// Whoever was refused, and hears so in another way. What somebody else made is not dropped under the lock.
+    Nothing(Box<dyn Send>),
 }
 
 impl Told {
@@ -63,6 +65,7 @@ impl Told {
             Told::Proposal(who, what) => who.tell(outside, what),
             Told::Read(who, what) => who.tell(outside, what),
             Told::Snapshot(who, what) => who.tell(outside, what),
+            Told::Nothing(who) => drop(who),
         }
     }
 }
@@ -99,6 +102,11 @@ impl Callers {
 
     pub(super) fn wants_snapshot(&mut self, who: Tell<SnapshotTaken>) {
         self.snapshots.push(who);
+    }
+
+    /// Somebody was refused, and is not told here.
+    pub(super) fn refused(&mut self, who: impl Send + 'static) {
+        self.told.push(Told::Nothing(Box::new(who)));
     }
 
     pub(super) fn want_a_snapshot(&self) -> bool {
@@ -189,6 +197,7 @@ impl Callers {
         self.told.extend(served.map(|who| Told::Read(who, Ok(()))));
     }
 
+    /// There is this snapshot. Also for who came while it was taken: nothing was applied meanwhile.
     pub(super) fn snapshot_is(&mut self, last: Position) {
         let all = std::mem::take(&mut self.snapshots);
         let taken = all.into_iter().map(|who| Told::Snapshot(who, Ok(last)));

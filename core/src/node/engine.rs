@@ -184,9 +184,11 @@ impl Engine {
         outside: &mut Outside,
         proposals: impl IntoIterator<Item = (Payload, Tell<Decided>)>,
     ) -> (usize, Result<(), ProposeError>) {
+        // What is refused is dropped without the lock.
+        let mut proposals = proposals.into_iter();
         let (result, work) = self.monitor.enter(outside, "propose", |section| {
             let now = section.now();
-            let result = section.propose(now, proposals);
+            let result = section.propose(now, &mut proposals);
             (result, section.take_work())
         });
         self.carry_out(outside, work);
@@ -205,6 +207,26 @@ impl Engine {
         });
         self.carry_out(outside, work);
         result
+    }
+
+    /// Waits until the learner `id` has caught up, so that it may be promoted; not for ever, and not if it can't.
+    ///
+    /// # Errors
+    /// If the node stopped.
+    pub fn await_learner(&self, outside: &mut Outside, id: NodeId) -> Result<(), Stopped> {
+        self.monitor
+            .enter(outside, "look who has caught up", |section| {
+                let by = section.now() + section.raft.settings().patience();
+                section.wait_until(Audience::Callers, "a learner", |shared, now| {
+                    if let Some(why) = shared.stopped() {
+                        return Look::Ready(Err(why.clone()));
+                    }
+                    match shared.raft.learners_led().get(&id) {
+                        Some(false) if now < by => Look::NotBefore(Some(by)),
+                        _ => Look::Ready(Ok(())),
+                    }
+                })
+            })
     }
 
     /// Begins a change of the members.

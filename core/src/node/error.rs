@@ -218,4 +218,7 @@ pub enum ChangeError {
     /// It began, and what became of it is this.
     #[error("the change began, but {0}")]
     Undecided(#[from] Undecided),
+    /// The node stopped before.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }

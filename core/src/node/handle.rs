@@ -182,7 +182,8 @@ impl Node {
     }
 
     /// Takes a snapshot of the state machine now, whatever the policy ([`Config::snapshot_every`]); the log up to it goes. Returns the last
-    /// entry that it holds, once the snapshot is taken.
+    /// entry that it holds, once the snapshot is taken. If nothing was applied since the last one, that is the one; and a node that does not
+    /// know its cluster's members yet ([`Config::joining`]) takes none.
     ///
     /// # Errors
     /// If the node stops.
@@ -195,13 +196,17 @@ impl Node {
 
     /// Changes the members, one node at a time (dissertation, 4.1). On the leader. Returns when that is committed.
     ///
-    /// To add a node, start it with [`Config::joining`], add it as a learner here, and promote it when it has caught up: until then
-    /// promoting it is refused as [`CatchingUp`](crate::rules::ChangeRefused::CatchingUp).
+    /// To add a node, start it with [`Config::joining`], add it as a learner here, and promote it. For that it must have caught up, which this
+    /// waits for a few election timeouts; after that it is refused as [`CatchingUp`](crate::rules::ChangeRefused::CatchingUp), with what is
+    /// missing: promote it again.
     ///
     /// # Errors
     /// If it can't begin, or if it began and is not known to be committed.
     pub fn change_members(&self, change: &Change) -> Result<(), ChangeError> {
         let mut outside = Outside::caller();
+        if let Change::Promote(id) = change {
+            self.engine.await_learner(&mut outside, *id)?;
+        }
         let (who, awaited) = Tell::promise();
         self.engine.change_members(&mut outside, change, who)?;
         match awaited.wait(&outside) {

@@ -3,13 +3,15 @@
 //! Every method here is the body of a section: it takes the time and an input, lets [`Raft`] decide, and leaves what there is to do
 //! without the lock. The [`Engine`](super::Engine) runs them under the lock, from its threads; a simulator runs them one after the other.
 
+use std::collections::BTreeMap;
+
 use super::applier::{Applier, Done, Job};
 use super::callers::{Callers, Decided, Served, SnapshotTaken, Tell, Told};
 use super::{Leadership, ProposeError, ReadError, StateMachine, Stopped, Storage, StorageError};
 use crate::lock::{Guarded, sync};
 use crate::rules::{
-    At, Ballot, Before, Change, ChangeRefused, Members, NodeId, Payload, Position, Raft, Role,
-    Term, TransferRefused, Verdict, Write, WriteId,
+    At, Ballot, Before, Change, ChangeRefused, Members, NodeId, Payload, Position, Raft, ReadId,
+    Role, Term, TransferRefused, Verdict, Write, WriteId,
 };
 use crate::{Message, Time};
 
@@ -74,12 +76,12 @@ pub enum Audience {
     Disk,
     /// The apply thread.
     Apply,
-    /// Users who wait for a leadership.
+    /// Users who wait for a leadership, or for a learner.
     Callers,
 }
 
 /// What waiters can observe: all that their predicates read, and nothing more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest {
     /// Nobody waits for it; the invariants compare it.
     before: Before,
@@ -104,11 +106,13 @@ struct ElectionSees {
     standing: Option<Verdict>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct CallersSee {
     leadership: Leadership,
     /// To whom the leader hands over.
     transfer: Option<NodeId>,
+    /// Its learners, and whether each may be promoted.
+    learners: BTreeMap<NodeId, bool>,
 }
 
 /// The most entries that are applied before others have a turn: so that replies do not wait for long.
@@ -228,6 +232,7 @@ impl Shared {
             match self.raft.push(at, payload) {
                 Ok(position) => self.callers.proposes(position, who),
                 Err(why) => {
+                    self.callers.refused(who);
                     result = Err(ProposeError::refused(why, self.raft.leader()));
                     break;
                 }
@@ -240,15 +245,24 @@ impl Shared {
 
     /// Somebody wants to read.
     pub fn read(&mut self, now: Time, who: Tell<Served>) -> Result<(), ReadError> {
+        match self.begin_read(now) {
+            Ok(id) => self.callers.reads(id, who),
+            Err(why) => {
+                self.callers.refused(who);
+                return Err(why);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_read(&mut self, now: Time) -> Result<ReadId, ReadError> {
         self.check_running()?;
         // Also those that wait for a slow state machine.
         if self.callers.reads_waiting() >= self.raft.settings().max_reads {
             return Err(ReadError::Busy);
         }
         let at = self.at(now);
-        let id = self.raft.read(at)?;
-        self.callers.reads(id, who);
-        Ok(())
+        Ok(self.raft.read(at)?)
     }
 
     /// Somebody changes the members.
@@ -263,8 +277,13 @@ impl Shared {
             return Ok(());
         }
         let at = self.at(now);
-        let position = self.raft.change_members(at, change)?;
-        self.callers.proposes(position, who);
+        match self.raft.change_members(at, change) {
+            Ok(position) => self.callers.proposes(position, who),
+            Err(why) => {
+                self.callers.refused(who);
+                return Err(why);
+            }
+        }
         Ok(())
     }
 
@@ -276,15 +295,21 @@ impl Shared {
 
     /// Somebody wants a snapshot now.
     pub fn want_snapshot(&mut self, who: Tell<SnapshotTaken>) -> Result<(), Stopped> {
-        self.check_running()?;
+        if let Err(why) = self.check_running() {
+            self.callers.refused(who);
+            return Err(why);
+        }
         self.callers.wants_snapshot(who);
         Ok(())
     }
 
-    /// A snapshot of a state that has not changed since the last one is that one.
+    /// A snapshot of a state that has not changed since the last one is that one. A node that was not yet added can take none.
     fn settle_snapshots(&mut self) {
+        if !self.callers.want_a_snapshot() {
+            return;
+        }
         let taken = self.raft.snapshot().map_or(Position::default(), |s| s.last);
-        if taken.index == self.raft.applied() && self.callers.want_a_snapshot() {
+        if taken.index == self.raft.applied() || !self.raft.knows_members() {
             self.callers.snapshot_is(taken);
         }
     }
@@ -498,6 +523,7 @@ impl Guarded for Shared {
             callers: CallersSee {
                 leadership: self.leadership(),
                 transfer: self.raft.transferring_to(),
+                learners: self.raft.learners_led(),
             },
             stopped: self.stopped.is_some(),
         }

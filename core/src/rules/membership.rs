@@ -1,8 +1,10 @@
 //! Changes of the members, one node at a time (section 6; dissertation, chapter 4).
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
-use super::raft::GaveUp;
+use super::raft::{GaveUp, Leading};
 use super::{
     At, BadChange, Change, Follower, Members, NodeId, Payload, Position, ProposalRefused, Raft,
     Role,
@@ -85,18 +87,35 @@ impl Raft {
             return Err(ChangeRefused::Pending);
         }
         let members = self.members().with(change)?;
-        if let Change::Promote(id) = change {
+        if let Change::Promote(id) = change
+            && !self.has_caught_up(leading, *id)
+        {
             let has = self.follower(*id).map_or(0, |follower| follower.matched);
             let entries = self.log.last().index - has;
-            // It has answered in this term, or nobody knows whether it is there at all.
-            if has < leading.first || entries > LAG {
-                return Err(ChangeRefused::CatchingUp { entries });
-            }
+            return Err(ChangeRefused::CatchingUp { entries });
         }
         let position = self.push(at, Payload::Members(members))?;
         self.listen_to_members(at);
         self.send_entries();
         Ok(position)
+    }
+
+    /// Whether a learner may vote: the leader knows that it lacks little.
+    fn has_caught_up(&self, leading: &Leading, learner: NodeId) -> bool {
+        let has = leading.followers.get(&learner).map_or(0, |f| f.matched);
+        // It has answered in this term, or nobody knows whether it is there at all.
+        has >= leading.first && self.log.last().index - has <= LAG
+    }
+
+    /// The learners that this node leads, and whether each has caught up, so that it may be promoted.
+    pub fn learners_led(&self) -> BTreeMap<NodeId, bool> {
+        let Some(leading) = self.role.leading() else {
+            return BTreeMap::new();
+        };
+        let learners = self.members().learners();
+        learners
+            .map(|id| (id, self.has_caught_up(leading, id)))
+            .collect()
     }
 
     /// A leader sends to all members but itself; to one that was removed until the removal is committed.

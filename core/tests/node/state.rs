@@ -4,8 +4,8 @@ use std::sync::mpsc::channel;
 
 use biglock::rules::{Members, Snapshot};
 use biglock::{
-    Batch, HardState, MemoryStorage, NodeId, Outside, Position, Stopped, Storage, Term, Time,
-    Undecided,
+    Batch, Config, HardState, MemoryStorage, NodeId, Outside, Position, Stopped, Storage, Term,
+    Time, Undecided,
 };
 
 use crate::harness::{
@@ -172,6 +172,26 @@ fn a_snapshot_of_nothing_is_nothing() {
     assert_eq!(
         ends("snapshot", move || node.snapshot()).unwrap(),
         Position::default()
+    );
+}
+
+/// Nor does a node that was not yet added take one: its members would not be in it.
+#[test]
+fn a_node_that_joins_takes_no_snapshot_before_it_knows_the_members() {
+    let bench = bench_of(3, MemoryStorage::new(), Keeper::new().0, |config| {
+        let clock = config.clock.clone();
+        *config = Config::joining(1);
+        config.clock = clock;
+    });
+    // The log from its beginning, which the cluster's first members are not in.
+    bench.deliver(2, 1, append(0, 0, &[1, 1], 2));
+    bench.until_left("finish applying");
+    let node = bench.node.clone();
+    let taken = ends("snapshot", move || node.snapshot()).unwrap();
+    let status = bench.node.status();
+    assert_eq!(
+        (taken, status.snapshot, status.applied),
+        (Position::default(), Position::default(), 2)
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use biglock::rules::{Appended, Beat, Body, Change};
+use biglock::rules::{Appended, Beat, Body, Change, ChangeRefused};
 use biglock::{
     ChangeError, MemoryStorage, NoLeader, NodeId, ReadError, Stopped, TransferError, Undecided,
 };
@@ -126,6 +126,64 @@ fn whoever_changes_the_members() {
     let ended = waiting.result();
     assert!(
         matches!(ended, Err(ChangeError::Undecided(Undecided::Stopped(_)))),
+        "{ended:?}"
+    );
+}
+
+/// Promoting a learner waits until it has caught up: for a while, and not without hope.
+#[test]
+fn whoever_promotes_a_learner() {
+    let promoted = |id| Change::Promote(NodeId(id));
+    let bench = leader_of_three(MemoryStorage::new(), ());
+    let stranger = Arc::clone(&bench.node);
+    let refused = ends("promote", move || stranger.change_members(&promoted(4)));
+    assert!(
+        matches!(refused, Err(ChangeError::Refused(ChangeRefused::Bad(_)))),
+        "{refused:?}"
+    );
+    bench.until_left("change the members");
+    let node = bench.node.clone();
+    let adding = begin("add", move || node.change_members(&add(4)));
+    bench.until_left("change the members");
+    bench.deliver(2, 1, matched(2));
+    adding.result().unwrap();
+
+    let node = bench.node.clone();
+    let waiting = begin("promote", move || node.change_members(&promoted(4)));
+    bench.until_waits("caller", "a learner");
+    // It answers, and lacks nothing.
+    bench.deliver(4, 1, matched(2));
+    bench.until_left("change the members");
+    bench.deliver(2, 1, matched(3));
+    bench.deliver(3, 1, matched(3));
+    waiting.result().unwrap();
+
+    // One that is silent is given up by the clock,
+    let node = bench.node.clone();
+    let adding = begin("add", move || node.change_members(&add(5)));
+    bench.until_left("change the members");
+    for id in [2, 3] {
+        bench.deliver(id, 1, matched(4));
+    }
+    adding.result().unwrap();
+    let node = bench.node.clone();
+    let waiting = begin("promote", move || node.change_members(&promoted(5)));
+    bench.until_waits("caller", "a learner");
+    bench.tick(5000);
+    let refused = waiting.result();
+    let missing = ChangeRefused::CatchingUp { entries: 4 };
+    assert!(
+        matches!(&refused, Err(ChangeError::Refused(why)) if *why == missing),
+        "{refused:?}"
+    );
+    // and with the node.
+    let node = bench.node.clone();
+    let waiting = begin("promote", move || node.change_members(&promoted(5)));
+    bench.until_waits("caller", "a learner");
+    shut_down(&bench);
+    let ended = waiting.result();
+    assert!(
+        matches!(ended, Err(ChangeError::Stopped(Stopped::Shutdown))),
         "{ended:?}"
     );
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use biglock::lock::Guarded;
 use biglock::node::{Audience, Shared, Tell};
-use biglock::rules::{Answer, Appended, At, Ballot, Beat, Body, Raft, Refusal, Role};
+use biglock::rules::{Answer, Appended, At, Ballot, Beat, Body, Change, Raft, Refusal, Role};
 use biglock::{Applied, MemoryStorage, NodeId, Outside, RestoreError, StateMachine, Stopped, Time};
 use bytes::Bytes;
 
@@ -62,7 +62,8 @@ fn observable(shared: &Shared, who: Audience, ballot: Option<&Ballot>) -> String
         Audience::Apply => format!("{} {stopped}", shared.has_job()),
         Audience::Callers => {
             let transfer = raft.transferring_to();
-            format!("{:?} {transfer:?} {stopped}", shared.leadership())
+            let (leadership, learners) = (shared.leadership(), raft.learners_led());
+            format!("{leadership:?} {transfer:?} {learners:?} {stopped}")
         }
     }
 }
@@ -170,9 +171,9 @@ fn what_a_waiter_can_see_the_digest_sees() {
 /// What happens in a section of any thread but the election thread.
 fn others_act(shared: &mut Shared, now: Time, random: &mut fastrand::Rng) {
     match random.u32(..100) {
-        0..55 => {
+        0..52 => {
             let raft = &shared.raft;
-            let from = random.u64(2..=5);
+            let from = random.u64(2..=6);
             let term = (raft.term().0 + random.u64(..3)).saturating_sub(1);
             let body = any_body(random, raft);
             let leads = matches!(body, Body::AppendEntries { .. }) && term == raft.term().0;
@@ -182,6 +183,17 @@ fn others_act(shared: &mut Shared, now: Time, random: &mut fastrand::Rng) {
             if !second && (term == raft.term().0 || !matches!(body, Body::AppendEntries { .. })) {
                 shared.receive(now, message(from, 1, term, body));
             }
+        }
+        52..55 => {
+            let id = NodeId(6);
+            let change = match random.bool() {
+                true => Change::AddLearner {
+                    id,
+                    address: String::new(),
+                },
+                false => Change::Remove(id),
+            };
+            drop(shared.change_members(now, &change, Tell::call(|_, _| {})));
         }
         55..60 => shared.upkeep(now),
         60..65 => {

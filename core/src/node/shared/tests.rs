@@ -35,6 +35,46 @@ fn a_broken_state_is_found_once() {
     ));
 }
 
+/// Whatever a caller made is dropped without the lock: it may be anything (rule 4).
+#[test]
+fn who_is_refused_is_dropped_outside() {
+    use std::sync::Arc;
+    let settings = Config::new(1, [1, 2, 3]).validate().unwrap();
+    let at = At {
+        now: Time::ZERO,
+        random: 0,
+    };
+    let raft = Raft::new(at, settings, Stored::default());
+    let mut shared = Shared::new(raft, Box::new(MemoryStorage::new()), Box::new(()), 0);
+    let one = Arc::new(());
+    let call = |one: &Arc<()>| {
+        let one = one.clone();
+        Tell::call(move |_, _| drop(one))
+    };
+    let command = |who| [(Payload::Noop, who)];
+    let (_, refused) = shared.propose(Time::ZERO, command(call(&one)));
+    assert!(refused.is_err(), "nobody leads");
+    let add = Change::Promote(NodeId(2));
+    assert!(shared.change_members(Time::ZERO, &add, call(&one)).is_err());
+    shared.stop(Stopped::Shutdown);
+    let late = one.clone();
+    let who = Tell::call(move |_, _| drop(late));
+    assert!(shared.read(Time::ZERO, who).is_err());
+    let late = one.clone();
+    let who = Tell::call(move |_, _| drop(late));
+    assert!(shared.want_snapshot(who).is_err());
+    // What is not taken out of the iterator is its owner's.
+    let mut proposals = command(call(&one)).into_iter();
+    let (_, refused) = shared.propose(Time::ZERO, &mut proposals);
+    assert!(refused.is_err(), "it has stopped");
+    assert_eq!(Arc::strong_count(&one), 6, "all are still there");
+    let told = shared.take_messages().told;
+    told.into_iter()
+        .for_each(|told| told.tell(&Outside::claim("test")));
+    drop(proposals);
+    assert_eq!(Arc::strong_count(&one), 1);
+}
+
 /// The leader says from which index on a read may be served, and is never heard again: nobody waits until the network is whole (no call
 /// hangs).
 #[test]
