@@ -23,6 +23,7 @@ pub mod lab_2a;
 pub mod lab_2b;
 pub mod lab_2c;
 pub mod lab_2d;
+pub mod lagging;
 pub mod members;
 pub mod reads;
 pub mod rsm;
@@ -137,6 +138,10 @@ macro_rules! lab_suite {
                 sessions_expire 1,
                 everything_at_once 3,
                 a_seed_replays 1,
+            }
+            lagging {
+                a_follower_is_full 2,
+                all_are_slow 2,
             }
             members {
                 grow_and_shrink 2,
