@@ -144,7 +144,7 @@ impl Raft {
     }
 
     /// Asks whoever leads for all reads that wait: by the latest, whose answer is recent enough for those before it.
-    fn ask(&mut self, at: At) {
+    pub(super) fn ask(&mut self, at: At) {
         let Some(read) = self.own_reads.latest() else {
             return;
         };

@@ -376,6 +376,10 @@ impl Raft {
         }
         self.leader_heard = Some(at.now);
         self.reset_deadline(at);
+        if known.is_none() {
+            // Nobody was there to ask, or whoever was asked leads no more.
+            self.ask(at);
+        }
     }
 
     /// A follower answered; nothing if it is none, or this node does not lead.
