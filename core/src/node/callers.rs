@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::applier::Reply;
 use super::{ReadError, Stopped, Undecided};
 use crate::lock::{Awaited, Promise, promise};
-use crate::rules::{Position, ReadAnswer, ReadId, Term};
+use crate::rules::{Position, ReadAnswer, ReadId, Term, WriteId};
 use crate::{Outside, Time};
 
 /// How somebody is told: through a cell in which it waits, or by a call.
@@ -86,7 +86,10 @@ pub(super) struct Callers {
     reads: BTreeMap<ReadId, Tell<Served>>,
     /// and those that have one, and wait until it is applied; with the time at which they are given up if it is not even committed here.
     ready: BTreeMap<u64, (Time, Vec<Tell<Served>>)>,
+    /// Those who wait for a snapshot,
     snapshots: Vec<Tell<SnapshotTaken>>,
+    /// and those for whom one was taken, and who wait until it is durable.
+    taken: Vec<(WriteId, Position, Tell<SnapshotTaken>)>,
     /// Those who are told when the lock is free.
     told: Vec<Told>,
 }
@@ -197,11 +200,18 @@ impl Callers {
         self.told.extend(served.map(|who| Told::Read(who, Ok(()))));
     }
 
-    /// There is this snapshot. Also for who came while it was taken: nothing was applied meanwhile.
-    pub(super) fn snapshot_is(&mut self, last: Position) {
+    /// There is this snapshot, which that write makes durable. Also for who came while it was taken: nothing was applied meanwhile.
+    pub(super) fn snapshot_is(&mut self, last: Position, write: WriteId) {
         let all = std::mem::take(&mut self.snapshots);
-        let taken = all.into_iter().map(|who| Told::Snapshot(who, Ok(last)));
-        self.told.extend(taken);
+        self.taken
+            .extend(all.into_iter().map(|who| (write, last, who)));
+    }
+
+    /// The disk holds everything up to this write.
+    pub(super) fn durable(&mut self, write: WriteId) {
+        let durable = self.taken.extract_if(.., |(taken, ..)| *taken <= write);
+        let durable = durable.map(|(_, last, who)| Told::Snapshot(who, Ok(last)));
+        self.told.extend(durable);
     }
 
     /// Looks after proposals that are not committed: what the next leader does with them may stay unknown for as long as it is out of
@@ -245,7 +255,9 @@ impl Callers {
         );
         let stopped = |who| Told::Read(who, Err(ReadError::Stopped(why.clone())));
         self.told.extend(reads.map(stopped));
-        let snapshots = std::mem::take(&mut self.snapshots).into_iter();
+        let taken = std::mem::take(&mut self.taken).into_iter();
+        let snapshots = taken.map(|(_, _, who)| who);
+        let snapshots = snapshots.chain(std::mem::take(&mut self.snapshots));
         let stopped = |who| Told::Snapshot(who, Err(why.clone()));
         self.told.extend(snapshots.map(stopped));
     }
@@ -264,6 +276,6 @@ impl Callers {
 
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        self.proposals.len() + self.reads_waiting() + self.snapshots.len()
+        self.proposals.len() + self.reads_waiting() + self.snapshots.len() + self.taken.len()
     }
 }

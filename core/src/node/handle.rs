@@ -182,7 +182,7 @@ impl Node {
     }
 
     /// Takes a snapshot of the state machine now, whatever the policy ([`Config::snapshot_every`]); the log up to it goes. Returns the last
-    /// entry that it holds, once the snapshot is taken. If nothing was applied since the last one, that is the one; and a node that does not
+    /// entry that it holds, once the snapshot is durable. If nothing was applied since the last one, that is the one; and a node that does not
     /// know its cluster's members yet ([`Config::joining`]) takes none.
     ///
     /// # Errors

@@ -304,14 +304,15 @@ impl Shared {
     }
 
     /// A snapshot of a state that has not changed since the last one is that one. A node that was not yet added can take none.
+    /// Nobody is told before it is durable.
     fn settle_snapshots(&mut self) {
-        if !self.callers.want_a_snapshot() {
-            return;
+        if self.callers.want_a_snapshot() {
+            let taken = self.raft.snapshot().map_or(Position::default(), |s| s.last);
+            if taken.index == self.raft.applied() || !self.raft.knows_members() {
+                self.callers.snapshot_is(taken, self.raft.snapshot_write());
+            }
         }
-        let taken = self.raft.snapshot().map_or(Position::default(), |s| s.last);
-        if taken.index == self.raft.applied() || !self.raft.knows_members() {
-            self.callers.snapshot_is(taken);
-        }
+        self.callers.durable(self.raft.durable_write());
     }
 
     fn check_running(&self) -> Result<(), Stopped> {
@@ -485,9 +486,7 @@ impl Shared {
                 self.callers.applied(first, replies);
             }
             Done::Taken(snapshot) => {
-                let last = snapshot.last;
                 self.raft.compact(snapshot);
-                self.callers.snapshot_is(last);
             }
             Done::Failed(error) => self.stop(Stopped::StateMachine(error)),
         }

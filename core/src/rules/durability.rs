@@ -49,7 +49,9 @@ pub(super) struct Durability {
     pub(super) writing: Option<Writing>,
     /// The first entry that no write has taken yet.
     unwritten: Option<u64>,
-    /// Whether no write has taken the snapshot yet.
+    /// The number of the change that brought the snapshot,
+    snapshot: WriteId,
+    /// and whether no write has taken it yet.
     snapshot_unwritten: bool,
     /// Up to which index the log, as it is now, is durable.
     pub(super) log: u64,
@@ -92,6 +94,7 @@ impl Durability {
     /// There is a new snapshot.
     pub(super) fn snapshot_changed(&mut self) {
         self.touch();
+        self.snapshot = self.latest;
         self.snapshot_unwritten = true;
     }
 }
@@ -169,6 +172,11 @@ impl Raft {
     /// Whether term and vote are as of now durable.
     pub fn is_hard_state_durable(&self) -> bool {
         self.durability.hard <= self.durability.durable
+    }
+
+    /// The number of the change that brought the latest snapshot.
+    pub fn snapshot_write(&self) -> WriteId {
+        self.durability.snapshot
     }
 
     /// Whether a write is under way.

@@ -9,7 +9,7 @@ use biglock::{
 };
 
 use crate::harness::{
-    Disk, Keeper, PATIENCE, Word, append, begin, bench_of, ends, leader_of_three, matched,
+    Disk, Gate, Keeper, PATIENCE, Word, append, begin, bench_of, ends, leader_of_three, matched,
     request_vote, snapshot_of,
 };
 
@@ -173,6 +173,26 @@ fn a_snapshot_of_nothing_is_nothing() {
         ends("snapshot", move || node.snapshot()).unwrap(),
         Position::default()
     );
+}
+
+/// Nobody is told of a snapshot that a crash could take back.
+#[test]
+fn a_snapshot_is_told_when_it_is_durable() {
+    let (gate, asked, word) = Gate::new();
+    // The vote and the no-op.
+    word.send(Word::Done).unwrap();
+    word.send(Word::Done).unwrap();
+    let bench = leader_of_three(gate, Keeper::new().0);
+    for _ in 0..2 {
+        asked.recv_timeout(PATIENCE).unwrap();
+    }
+    let node = bench.node.clone();
+    let taking = begin("snapshot", move || node.snapshot());
+    asked.recv_timeout(PATIENCE).expect("it is written");
+    assert_eq!(bench.node.status().snapshot.index, 1, "it is taken");
+    assert!(!taking.has_ended(), "and not yet durable");
+    word.send(Word::Done).unwrap();
+    assert_eq!(taking.result().unwrap().index, 1);
 }
 
 /// Nor does a node that was not yet added take one: its members would not be in it.
