@@ -20,6 +20,8 @@ pub struct Bug {
     pub check: Check,
     /// What the check says when it does: part of its message.
     pub says: String,
+    /// Other checks that find it, and what they say.
+    pub also: Vec<(Check, String)>,
     /// The change, as a unified diff.
     pub diff: String,
 }
@@ -43,6 +45,32 @@ pub enum Check {
 }
 
 impl Check {
+    /// Reads the words with which a page names it. With them comes what it says, if they tell.
+    fn parse(words: &str) -> Option<(Check, Option<&str>)> {
+        let quoted: Vec<&str> = words.split('`').collect();
+        let (check, rest) = match quoted[..] {
+            ["the model ", model, ref rest @ ..] => (Check::Model(model.into()), rest),
+            ["the compiler, ", error, ref rest @ ..] => {
+                let code = error.strip_prefix("error[")?.strip_suffix(']')?;
+                (Check::Compiler(code.into()), rest)
+            }
+            ["the test ", name, " of ", place, ref rest @ ..] => {
+                let (package, target) = place.split_once(" --test ")?;
+                let test = Check::Test {
+                    package: package.into(),
+                    target: target.into(),
+                    name: name.into(),
+                };
+                (test, rest)
+            }
+            _ => return None,
+        };
+        match rest {
+            [", which says ", says, ..] => Some((check, Some(says))),
+            _ => Some((check, None)),
+        }
+    }
+
     /// The level, as the table names it.
     pub fn level(&self) -> &'static str {
         match self {
@@ -80,46 +108,30 @@ impl Bug {
             .and_then(|line| line.strip_prefix("# "))
             .and_then(|line| line.split_once(": "))
             .ok_or_else(|| wrong("its first line must be `# ID: title`"))?;
-        let row = |name: &str| {
-            text.lines()
-                .filter_map(|line| {
-                    line.strip_prefix("| ")?
-                        .strip_suffix(" |")?
-                        .split_once(" | ")
-                })
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value.trim().to_string())
-                .ok_or_else(|| wrong(&format!("its table has no row `{name}`")))
+        let rows = |name: &'static str| {
+            let rows = text.lines().filter_map(|line| {
+                let row = line.strip_prefix("| ")?.strip_suffix(" |")?;
+                row.split_once(" | ")
+            });
+            rows.filter(move |(key, _)| *key == name)
+                .map(|(_, value)| value.trim())
         };
-        let found_by = row("found by")?;
-        let quoted: Vec<&str> = found_by.split('`').collect();
-        let check = match quoted[..] {
-            ["the model ", model, ..] => Check::Model(model.into()),
-            ["the compiler, ", error, ..] => {
-                let code = error
-                    .strip_prefix("error[")
-                    .and_then(|e| e.strip_suffix(']'));
-                Check::Compiler(
-                    code.ok_or_else(|| wrong("`error[E0000]` is expected"))?
-                        .into(),
-                )
-            }
-            ["the test ", name, " of ", place, ..] => {
-                let (package, target) = place
-                    .split_once(" --test ")
-                    .ok_or_else(|| wrong("`package --test target` is expected"))?;
-                Check::Test {
-                    package: package.into(),
-                    target: target.into(),
-                    name: name.into(),
-                }
-            }
-            _ => {
-                return Err(wrong(
-                    "`found by` must be \"the model `name`\", \"the compiler, `error[E0000]`\" or \"the test `name` of `package --test target`\"",
-                ));
-            }
+        let row = |name| {
+            let missing = || wrong(&format!("its table has no row `{name}`"));
+            rows(name).next().ok_or_else(missing)
         };
+        let parse = |words| {
+            let form = "a check must be \"the model `name`\", \"the compiler, `error[E0000]`\" or \"the test `name` of `package --test target`\"";
+            Check::parse(words).ok_or_else(|| wrong(form))
+        };
+        let (check, _) = parse(row("found by")?)?;
+        let mut also = Vec::new();
+        for words in rows("also found by") {
+            let (check, says) = parse(words)?;
+            let says =
+                says.ok_or_else(|| wrong("`also found by` must end with \", which says `..`\""))?;
+            also.push((check, says.into()));
+        }
         let diff = text
             .split_once("```diff\n")
             .and_then(|(_, rest)| rest.split_once("```"))
@@ -131,7 +143,17 @@ impl Bug {
             page: page.into(),
             check,
             says: row("says")?.trim_matches('`').into(),
+            also,
             diff,
+        })
+    }
+
+    /// The same bug, for each of the other checks that find it.
+    pub fn by_others(&self) -> impl Iterator<Item = Bug> + '_ {
+        self.also.iter().map(|(check, says)| Bug {
+            check: check.clone(),
+            says: says.clone(),
+            ..self.clone()
         })
     }
 
@@ -218,6 +240,8 @@ pub fn read(root: &Path) -> Result<Vec<Bug>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
 
     fn root() -> PathBuf {
@@ -234,6 +258,67 @@ mod tests {
             let page = fs::read_to_string(&bug.page).unwrap();
             assert!(page.contains(PICTURE), "{} has no picture", bug.id);
         }
+    }
+
+    /// Whether the tree has this check. A page that names one that is gone says nothing.
+    fn exists(check: &Check) -> bool {
+        match check {
+            Check::Compiler(_) => true,
+            Check::Model(name) => {
+                let golden = fs::read_to_string(root().join("verify/models.golden")).unwrap();
+                let mut kept = golden.lines().map(|line| line.split_whitespace().next());
+                kept.any(|model| model == Some(name))
+            }
+            Check::Test { target, name, .. } if target == "lab" => crate::lab::find(name).is_some(),
+            Check::Test {
+                package,
+                target,
+                name,
+            } => {
+                let tests = match &package[..] {
+                    "biglock" => root().join("core/tests"),
+                    "biglock-udp" => root().join("net-udp/tests"),
+                    _ => return false,
+                };
+                let main = fs::read_to_string(tests.join(format!("{target}.rs"))).unwrap();
+                let (module, function) = name.split_once("::").unwrap();
+                let Some((before, _)) = main.split_once(&format!("mod {module};")) else {
+                    return false;
+                };
+                let path = before.trim_end().lines().next_back().unwrap_or_default();
+                let path = path
+                    .strip_prefix("#[path = \"")
+                    .and_then(|path| path.strip_suffix("\"]"));
+                let path = path.map_or(format!("{target}/{module}.rs"), str::to_owned);
+                let source = fs::read_to_string(tests.join(path)).unwrap();
+                source.contains(&format!("#[test]\nfn {function}() {{"))
+            }
+        }
+    }
+
+    #[test]
+    fn every_check_that_a_page_names_exists() {
+        for bug in read(&root()).unwrap() {
+            for check in iter::once(&bug.check).chain(bug.also.iter().map(|(check, _)| check)) {
+                assert!(
+                    exists(check),
+                    "{}: there is no {check:?}",
+                    bug.page.display()
+                );
+            }
+        }
+        let test = |package: &str, target: &str, name: &str| {
+            exists(&Check::Test {
+                package: package.into(),
+                target: target.into(),
+                name: name.into(),
+            })
+        };
+        assert!(test("biglock", "node", "waiting::whoever_hands_over"));
+        assert!(!test("biglock", "node", "waiting::whoever_dances"));
+        assert!(!test("biglock", "node", "dancing::whoever_hands_over"));
+        assert!(!test("biglock-verify", "lab", "holes::dance"));
+        assert!(!exists(&Check::Model("dance".into())));
     }
 
     #[test]
@@ -267,6 +352,27 @@ mod tests {
         };
         assert_eq!(check("the test `a::b` of `p --test t`"), Ok(test));
         assert!(check("the test `a::b` of `p`").is_err());
+    }
+
+    #[test]
+    fn a_page_may_name_others_that_find_its_bug() {
+        let bug = |rows: &str| {
+            let page = format!(
+                "# X1: x\n\n| found by | the model `m` |\n| says | s |\n{rows}\n```diff\n```\n"
+            );
+            Bug::parse(Path::new("x.md"), &page)
+        };
+        let two = bug("| also found by | the model `n`, which says `t` |\n\
+             | also found by | the test `a::b` of `p --test q`, which says `u v` |\n");
+        let others: Vec<Bug> = two.unwrap().by_others().collect();
+        let found: Vec<_> = others
+            .iter()
+            .map(|bug| (bug.check.to_string(), &bug.says[..]))
+            .collect();
+        assert_eq!(found, [("n".into(), "t"), ("a::b".into(), "u v")]);
+        assert!(bug("| also found by | the model `n` |\n").is_err());
+        assert!(bug("| also found by | luck, which says `t` |\n").is_err());
+        assert_eq!(bug("").unwrap().also, []);
     }
 
     #[test]

@@ -34,6 +34,9 @@ struct Args {
     /// Keep the counts of this run, or with --bugs the pictures, as the ones to compare with.
     #[arg(long)]
     bless: bool,
+    /// With --bugs: run the other checks as well that a page says find its bug.
+    #[arg(long, requires = "bugs", conflicts_with = "bless")]
+    also: bool,
     /// Print the picture of each bug.
     #[arg(long)]
     show: bool,
@@ -195,6 +198,11 @@ fn run_bugs(args: &Args) -> Result<bool, String> {
             println!("{:4} {:64} {}", bug.id, bug.title, bug.check);
         }
         return Ok(true);
+    }
+    if args.also {
+        let all = bugs.into_iter();
+        let all = all.flat_map(|bug| bug.by_others().chain([bug.clone()]).collect::<Vec<_>>());
+        bugs = all.collect();
     }
     let at_once = args.jobs.unwrap_or_else(jobs::cores).min(bugs.len());
     let nurseries: Vec<Nursery> = (0..at_once)

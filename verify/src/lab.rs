@@ -9,6 +9,7 @@
 //! | [`rsm`] | a replicated state machine |
 //! | [`kv`] | a fault-tolerant key-value service |
 //! | [`holes`] | what the course's suite does not try |
+//! | [`liveness`] | who keeps others from leading |
 //! | [`members`] | changes of the members, learners, transfer |
 //! | [`reads`] | linearizable reads off the log |
 //!
@@ -24,6 +25,7 @@ pub mod lab_2b;
 pub mod lab_2c;
 pub mod lab_2d;
 pub mod lagging;
+pub mod liveness;
 pub mod members;
 pub mod reads;
 pub mod rsm;
@@ -136,12 +138,18 @@ macro_rules! lab_suite {
                 clocks_drift 2,
                 instant_disks 2,
                 sessions_expire 1,
+                sessions_outlive_leaders 2,
                 everything_at_once 3,
                 a_seed_replays 1,
             }
             lagging {
                 a_follower_is_full 2,
                 all_are_slow 2,
+            }
+            liveness {
+                a_busy_disk_is_not_stuck 2,
+                a_deaf_candidate_keeps_nobody_quiet 2,
+                a_candidate_that_is_behind_keeps_nobody_quiet 2,
             }
             members {
                 grow_and_shrink 2,

@@ -2,7 +2,8 @@
 
 use std::sync::mpsc::channel;
 
-use biglock::rules::{Members, Snapshot};
+use biglock::node::{Applier, Done, Job, Reply};
+use biglock::rules::{Entry, Members, Payload, SessionReply, SessionRequest, Snapshot};
 use biglock::{
     Batch, Config, HardState, MemoryStorage, NodeId, Outside, Position, Stopped, Storage, Term,
     Time, Undecided,
@@ -162,6 +163,54 @@ fn a_snapshot_is_taken_on_call() {
         (2, vec![b"x".to_vec()]),
         "after it was restored"
     );
+}
+
+/// A snapshot has the sessions beside the user's state: a request that was run before it is not run again by who starts from it.
+#[test]
+fn a_snapshot_has_the_sessions() {
+    let outside = Outside::claim("test");
+    let entry = |request| Entry {
+        term: Term(1),
+        time: Time::ZERO,
+        payload: Payload::Session(request),
+    };
+    let open = SessionRequest::Open {
+        patience: std::time::Duration::from_secs(60),
+    };
+    let call = SessionRequest::Call {
+        session: 1,
+        sequence: 1,
+        seen: 1,
+        command: b"x".to_vec().into(),
+    };
+    let mut before = Applier::new(Box::new(Keeper::new().0));
+    let (first, entries) = (1, vec![entry(open), entry(call.clone())]);
+    before.run(&outside, Job::Apply { first, entries });
+    let (term, index) = (Term(1), 2);
+    let job = Job::Snapshot {
+        last: Position { term, index },
+        time: Time::ZERO,
+        members: Members::voting([NodeId(1)]),
+    };
+    let Done::Taken(snapshot) = before.run(&outside, job) else {
+        panic!("no snapshot");
+    };
+
+    // The client heard nothing and sends it again, to a node that starts from there.
+    let (keeper, kept) = Keeper::new();
+    let mut after = Applier::new(Box::new(keeper));
+    after.run(&outside, Job::Restore(snapshot));
+    let (first, entries) = (3, vec![entry(call)]);
+    let Done::Applied { replies, .. } = after.run(&outside, Job::Apply { first, entries }) else {
+        panic!("not applied");
+    };
+    let once = Reply::Session(SessionReply::Done(b"x".to_vec().into()));
+    assert_eq!(
+        replies,
+        [(Term(1), once)],
+        "a snapshot has the sessions: who starts from it knows what was run, and its reply"
+    );
+    assert_eq!(kept.all(), [b"x"], "and runs nothing twice");
 }
 
 /// A new node has nothing to take a snapshot of, and says so instead of waiting for it.

@@ -8,7 +8,7 @@ use biglock::{
 };
 
 use crate::harness::{
-    Bench, Gate, Keeper, PATIENCE, Word, begin, bench_with, change, ends, leader_of_three, matched,
+    Bench, Gate, Keeper, PATIENCE, Word, begin, bench_with, ends, leader_of_three, matched,
 };
 
 fn add(id: u64) -> Change {
@@ -287,7 +287,9 @@ fn a_leader_whose_disk_is_stuck_steps_down() {
     assert_eq!(rounds, 58, "heartbeats go on");
     assert_eq!(bench.node.leadership(), led);
     bench.tick(1300);
-    change(&bench.node, led).unwrap();
+    let node = bench.node.clone();
+    let waiting = "the wait for a leader with a stuck disk to step down";
+    ends(waiting, move || node.wait_for_change(led, None)).unwrap();
     let status = bench.node.status();
     assert_eq!(status.no_leader, Some(NoLeader::StuckDisk));
     assert!(status.to_string().contains("its disk is stuck"), "{status}");

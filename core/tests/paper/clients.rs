@@ -94,7 +94,11 @@ fn a_command_with_a_known_serial_number_is_not_run_again() {
     let session = table.open(60);
     assert_eq!(table.call(session, 1, 1), done(1));
     for _ in 0..3 {
-        assert_eq!(table.call(session, 1, 1), done(1));
+        assert_eq!(
+            table.call(session, 1, 1),
+            done(1),
+            "a command with a known serial number is not run again: it has its first reply"
+        );
     }
     assert_eq!(table.call(session, 2, 1), done(2));
     assert_eq!(table.call(session, 1, 1), done(1), "the one before too");
@@ -298,7 +302,11 @@ fn a_read_waits_for_an_entry_of_the_own_term() {
         cluster.tell(2, id, 2, Body::AppendReply { beat, answer });
     }
     cluster.wire.clear();
-    assert_eq!((cluster.served(2), cluster.commit(2)), (vec![], 1));
+    assert_eq!(
+        (cluster.served(2), cluster.commit(2)),
+        (vec![], 1),
+        "no read is served before an entry of the leader's own term is committed"
+    );
     cluster.heartbeat(2);
     cluster.deliver_all();
     assert_eq!(cluster.served(2), answered(3, read));
@@ -317,7 +325,11 @@ fn an_earlier_round_serves_no_later_read() {
     cluster.read(1);
     cluster.lose(|m| m.from.0 == 1);
     cluster.deliver(2, 1);
-    assert_eq!(cluster.served(1), []);
+    assert_eq!(
+        cluster.served(1),
+        [],
+        "the answer to an earlier round serves no read that came after it"
+    );
 }
 
 /// 6.4: "This approach is more efficient than committing read-only queries as new entries": many share one round.

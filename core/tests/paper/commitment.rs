@@ -1,5 +1,6 @@
 //! 5.4.2 and 5.4.3: what is committed, and by whom; and the leader's own disk (dissertation, 10.2.1).
 
+use biglock::Term;
 use biglock::rules::{Appended, Body, RoleKind};
 
 use crate::common::{Cluster, append, append_of, appended, as_append, matched};
@@ -27,6 +28,65 @@ fn entries_of_earlier_terms_are_not_committed_by_counting() {
     // "Once an entry from the current term has been committed in this way, then all prior entries are committed indirectly."
     cluster.tell(1, 3, 3, matched(4));
     assert_eq!(cluster.commit(1), 4);
+}
+
+/// "matchIndex[]: for each server, index of highest log entry known to be replicated on server" is "reinitialized after election" (figure 2): what a
+/// follower answered in an earlier term was so then, and of another entry.
+#[test]
+fn an_answer_of_an_earlier_term_commits_nothing() {
+    let mut cluster = Cluster::with_logs(5, |_| {}, |_| vec![1]);
+    // S1 leads term 2, and S2 alone gets its two entries. The answer to the second is late.
+    cluster.time_out(1);
+    cluster.deliver_votes(1);
+    cluster.propose(1, b"x");
+    for _ in 0..2 {
+        cluster.deliver(1, 2);
+        if cluster.log(2).len() == 2 {
+            cluster.deliver(2, 1);
+        }
+    }
+    let late = cluster.between(2, 1).pop().expect("it answered");
+    let Body::AppendReply { answer, .. } = late.body else {
+        panic!("{late}");
+    };
+    assert_eq!((late.term, answer), (Term(2), Appended::Matched(3)));
+    cluster.wire.clear();
+    // S3 leads term 3, by the votes of S4 and S5, and overwrites what S1 has. S2 hears nothing of it.
+    cluster.time_out(3);
+    cluster.lose(|m| [1, 2].contains(&m.to.0));
+    cluster.deliver_votes(3);
+    cluster.deliver_without(&[2]);
+    cluster.heartbeat(3);
+    cluster.deliver_without(&[2]);
+    assert_eq!((cluster.log(1), cluster.commit(1)), (vec![1, 3], 2));
+    // S1 leads again, in term 4, by the same votes. S4 gets the first entry of that term.
+    cluster.time_out(1);
+    cluster.lose(|m| [2, 3].contains(&m.to.0));
+    cluster.deliver_votes(1);
+    cluster.deliver(1, 4);
+    cluster.deliver(4, 1);
+    cluster.wire.clear();
+    let holders = |cluster: &Cluster| {
+        let has = |id: &u64| cluster.log(*id).get(2) == Some(&4);
+        cluster.ids().into_iter().filter(has).collect::<Vec<_>>()
+    };
+    assert_eq!(holders(&cluster), [1, 4]);
+    // "Yes, up to 3", says S2 of the entry that it had from S1 in term 2.
+    cluster.arrive(late);
+    assert_eq!(
+        cluster.commit(1),
+        2,
+        "an answer of an earlier term commits nothing: two of five have entry 3 of term 4"
+    );
+    // So it may still be overwritten: S5, which never had it, is elected by S2 and S3.
+    cluster.time_out(5);
+    cluster.lose(|m| [1, 4].contains(&m.to.0));
+    cluster.deliver_votes(5);
+    cluster.deliver_all();
+    assert_eq!(
+        (cluster.log(1), cluster.log(4)),
+        (vec![1, 3, 5], vec![1, 3, 5])
+    );
 }
 
 /// Five servers whose logs are [1], each message with one entry at most.

@@ -121,7 +121,12 @@ fn a_pre_vote_changes_nothing_at_the_voter() {
         assert!(grants(
             &cluster.tell(1, candidate, 0, pre_vote(candidate))[0].body
         ));
-        assert_eq!(cluster.raft(1), &before, "not its deadline either");
+        assert_eq!(
+            cluster.raft(1).election_deadline(),
+            before.election_deadline(),
+            "a pre-vote that is granted does not put off the voter's own campaign"
+        );
+        assert_eq!(cluster.raft(1), &before, "nor does it change anything else");
     }
     assert!(grants(&cluster.tell(1, 3, 1, request_vote())[0].body));
 }
@@ -322,7 +327,11 @@ fn only_answers_to_heartbeats_keep_a_leader() {
         cluster.tell(1, 2, 1, granted());
         cluster.tell(1, 2, 0, matched(0));
     }
-    assert_eq!(cluster.role(1), RoleKind::Follower);
+    assert_eq!(
+        cluster.role(1),
+        RoleKind::Follower,
+        "an answer of an earlier term is no successful round of this one"
+    );
 }
 
 /// A leader that stepped down does not stand in the way: it would vote, and a pre-vote is granted.

@@ -237,7 +237,7 @@ fn only_the_current_leader_and_a_granted_vote_reset_the_timeout() {
             assert_eq!(
                 cluster.deadline(1),
                 deadline,
-                "{} of term {term}",
+                "{} of term {term} is neither the current leader's nor a vote that is granted: it does not reset the timeout",
                 body.name()
             );
         }

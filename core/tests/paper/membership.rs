@@ -214,7 +214,8 @@ fn the_bug_of_2015_does_not_happen() {
     let remove = Change::Remove(NodeId(1));
     assert_eq!(
         try_change(&mut cluster, 2, &remove),
-        Err(ChangeRefused::TooEarly)
+        Err(ChangeRefused::TooEarly),
+        "no change begins before an entry of the leader's own term is committed"
     );
     // Its no-op reaches a majority of the four, and none of them can now help server 1 to commit.
     cluster.deliver_without(&[1]);

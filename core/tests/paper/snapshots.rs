@@ -558,7 +558,11 @@ fn the_members_are_in_the_snapshot() {
             .clone();
         members.voters().map(|id| id.0).collect::<Vec<_>>()
     };
-    assert_eq!(in_snapshot(&cluster, 1), [1, 2, 3]);
+    assert_eq!(
+        in_snapshot(&cluster, 1),
+        [1, 2, 3],
+        "the snapshot has the members as of its last entry"
+    );
     cluster.heartbeat(1);
     cluster.deliver_all();
     assert_eq!(in_snapshot(&cluster, 3), [1, 2, 3]);

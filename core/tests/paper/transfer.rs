@@ -159,5 +159,9 @@ fn a_transfer_does_not_outlive_the_term() {
     cluster.elect(1);
     assert_eq!(cluster.raft(1).transferring_to(), None);
     assert_eq!(told(&cluster, 2), 0);
-    cluster.propose(1, b"y");
+    let proposed = cluster.with_raft(1, |raft, at| raft.propose(at, command(b"y")));
+    assert!(
+        proposed.is_ok(),
+        "a transfer ends with its term, and whoever is elected again takes proposals: {proposed:?}"
+    );
 }

@@ -11,7 +11,7 @@ use super::kv::{anything, check, stop_clients};
 use crate::sim::{DiskHabits, Outcome, Plan, Sim, Weather};
 
 /// A cluster with some clients that do anything.
-fn busy(seed: u64, nodes: u64, clients: u64) -> Cluster {
+pub(super) fn busy(seed: u64, nodes: u64, clients: u64) -> Cluster {
     let mut cluster = Cluster::with(seed, nodes, |settings| {
         settings.snapshot_every = 2000;
         settings.keep_entries = 5;
@@ -23,7 +23,7 @@ fn busy(seed: u64, nodes: u64, clients: u64) -> Cluster {
 }
 
 /// All is well again; the clients end, and what they saw is judged.
-fn conclude(mut cluster: Cluster) {
+pub(super) fn conclude(mut cluster: Cluster) {
     let network = cluster.sim.network();
     network.weather = Weather::fair();
     network.to_clients = Weather::fair();
@@ -412,7 +412,7 @@ pub fn shut_down_in_every_state(seed: u64) {
 }
 
 /// Lets this node lead.
-fn lead(cluster: &mut Cluster, id: NodeId) {
+pub(super) fn lead(cluster: &mut Cluster, id: NodeId) {
     for _ in 0..20 {
         let leader = cluster.check_one_leader();
         if leader == id {
@@ -537,6 +537,27 @@ pub fn sessions_expire(seed: u64) {
         cluster.sim.add_client(plan);
     }
     cluster.sleep(15 * BUDGET);
+    assert!(cluster.sim.sessions_expired() > 0, "none has expired");
+    conclude(cluster);
+}
+
+/// A session that is in use outlives every leader: log time goes on from where the one before left it, whatever the next one's clock shows.
+pub fn sessions_outlive_leaders(seed: u64) {
+    let mut cluster = Cluster::new(seed, 3);
+    for _ in 0..4 {
+        let mut plan = anything();
+        plan.session = 10 * BUDGET;
+        cluster.sim.add_client(plan);
+    }
+    for _ in 0..10 {
+        let leader = cluster.check_one_leader();
+        cluster.restart(leader);
+    }
+    assert_eq!(
+        cluster.sim.sessions_expired(),
+        0,
+        "a session that is in use expired: log time is not the time of this leader's clock"
+    );
     conclude(cluster);
 }
 

@@ -130,6 +130,11 @@ impl Sim {
         self.clients.operations(client)
     }
 
+    /// How many times a client heard that its session had expired.
+    pub fn sessions_expired(&self) -> u64 {
+        self.clients.expired()
+    }
+
     /// What the clients saw.
     pub fn history(&self) -> &History {
         self.clients.history()

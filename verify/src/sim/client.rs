@@ -122,6 +122,8 @@ enum Doing {
 pub(super) struct Clients {
     all: Vec<Client>,
     history: History,
+    /// How many heard that their session had expired.
+    expired: u64,
     /// Whom to answer when a node has decided.
     pending: BTreeMap<Ticket, (ClientId, u64, NodeId)>,
 }
@@ -175,6 +177,10 @@ impl Clients {
 
     pub(super) fn operations(&self, id: ClientId) -> u64 {
         self.all[id.0].ended
+    }
+
+    pub(super) fn expired(&self) -> u64 {
+        self.expired
     }
 
     pub(super) fn history(&self) -> &History {
@@ -405,6 +411,7 @@ impl Clients {
             }
             (Doing::Call(operation, _), Answer::Session(SessionReply::Expired)) => {
                 client.session = None;
+                self.expired += 1;
                 self.history.unknown(operation);
             }
             (Doing::Read(operation, _), Answer::Value(value)) => {
