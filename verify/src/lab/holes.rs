@@ -202,7 +202,7 @@ pub fn snapshots_in_many_pieces(seed: u64) {
         let there = |sim: &Sim| sim.applied(away) >= committed;
         assert!(
             cluster.sim.run_until(10 * BUDGET, there),
-            "it never catches up"
+            "a follower that is sent snapshots never catches up"
         );
     }
     let pieces = cluster.sim.traffic().snapshots;
