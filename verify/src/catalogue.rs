@@ -256,7 +256,13 @@ mod tests {
             let planted = bug.plant(&root()).unwrap();
             assert!(!planted.is_empty());
             let page = fs::read_to_string(&bug.page).unwrap();
-            assert!(page.contains(PICTURE), "{} has no picture", bug.id);
+            let (_, picture) = page.split_once(PICTURE).expect("a picture");
+            assert!(
+                picture.contains(&bug.says),
+                "{}: {:?} is not in its picture",
+                bug.id,
+                bug.says
+            );
         }
     }
 
