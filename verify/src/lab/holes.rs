@@ -174,7 +174,7 @@ pub fn snapshots_in_many_pieces(seed: u64) {
         settings.snapshot_every = 6000;
         settings.keep_entries = 2;
         settings.max_payload = 300;
-        settings.max_in_flight = 4;
+        settings.max_in_flight = 2;
     });
     cluster.sim.network().weather = Weather {
         repeated: 0.2,
@@ -182,7 +182,7 @@ pub fn snapshots_in_many_pieces(seed: u64) {
     };
     for name in 0..4 {
         let plan = Plan::new(move |random, number| {
-            let key = format!("key {} of {name}", random.u8(..10));
+            let key = format!("key {} of {name}", random.u8(..40));
             Some(Command::put(key, format!("{number:0>100}")))
         });
         let soon = Duration::ZERO..Duration::from_millis(10);
