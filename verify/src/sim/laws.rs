@@ -294,11 +294,12 @@ impl Laws {
             ..
         } = message.body
         {
-            // What it has there now, not what the disk may hold from before.
-            let term = raft.log().term_at(index);
+            // What it has there now, not what the disk may hold from before; what its log no longer has is committed.
+            let log = raft.log().term_at(index);
+            let term = log.or_else(|| self.chosen.get(&index).copied());
             let held = term.is_none_or(|term| disk.holds(Position { term, index }));
             law!(
-                held || index <= raft.log().before().index,
+                held,
                 "durability: {id} says {message}, and its disk, which ends with {}, has another entry there",
                 disk.last()
             );
