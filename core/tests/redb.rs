@@ -139,21 +139,22 @@ fn what_was_written_is_there_after_opening_again() {
 
 #[test]
 fn every_kind_of_entry_comes_back() {
+    let session = |request| Payload::Session(Box::new(request));
     let payloads = [
         Payload::Noop,
         Payload::Command(vec![].into()),
         Payload::Command(vec![7; 100_000].into()),
         Payload::Members(snapshot(1, 1, "").members),
-        Payload::Session(SessionRequest::Open {
+        session(SessionRequest::Open {
             patience: std::time::Duration::new(3, 4),
         }),
-        Payload::Session(SessionRequest::Call {
+        session(SessionRequest::Call {
             session: 1,
             sequence: 2,
             seen: 3,
             command: vec![1, 2].into(),
         }),
-        Payload::Session(SessionRequest::Close { session: 1 }),
+        session(SessionRequest::Close { session: 1 }),
     ];
     let entries: Vec<Entry> = (1..)
         .zip(payloads)

@@ -135,7 +135,7 @@ impl Node {
     /// As [`propose`](Node::propose).
     pub fn call(&self, request: SessionRequest) -> Result<SessionCall, ProposeError> {
         let (who, awaited) = Tell::promise();
-        self.propose_one(Payload::Session(request), who)?;
+        self.propose_one(Payload::Session(request.into()), who)?;
         Ok(SessionCall(awaited))
     }
 

@@ -44,11 +44,15 @@ pub enum Payload {
     Noop,
     /// A command for the state machine.
     Command(Bytes),
-    /// A command of a client's session, which is run at most once (section 8; dissertation, 6.3).
-    Session(SessionRequest),
+    /// A command of a client's session, which is run at most once (section 8; dissertation, 6.3). In a box, because every entry takes as
+    /// much memory as the largest kind.
+    Session(Box<SessionRequest>),
     /// The cluster's members from here on (dissertation, 4.1).
     Members(Members),
 }
+
+// To fill memory with entries is much of what a command costs.
+const _: () = assert!(size_of::<Entry>() <= 56);
 
 impl Entry {
     /// What an entry takes beside its command, in bytes, at most: term, time, and what a codec adds.
@@ -64,10 +68,9 @@ impl Payload {
     /// The length of the command in it, in bytes; zero if there is none.
     pub fn command_len(&self) -> usize {
         match self {
-            Payload::Command(command) | Payload::Session(SessionRequest::Call { command, .. }) => {
-                command.len()
-            }
-            _ => 0,
+            Payload::Command(command) => command.len(),
+            Payload::Session(request) => request.command_len(),
+            Payload::Noop | Payload::Members(_) => 0,
         }
     }
 

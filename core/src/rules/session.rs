@@ -38,6 +38,14 @@ pub enum SessionRequest {
 }
 
 impl SessionRequest {
+    /// The length of the command in it, in bytes; zero if there is none.
+    pub fn command_len(&self) -> usize {
+        match self {
+            SessionRequest::Call { command, .. } => command.len(),
+            SessionRequest::Open { .. } | SessionRequest::Close { .. } => 0,
+        }
+    }
+
     /// What it takes in an entry, in bytes, at most.
     pub fn size(&self) -> usize {
         match self {

@@ -108,7 +108,7 @@ impl Server {
         while !rest.is_empty() {
             let proposals: Vec<_> = rest
                 .iter()
-                .map(|(request, debt)| (Payload::Session(request.clone()), debt.session()))
+                .map(|(request, debt)| (Payload::Session(request.clone().into()), debt.session()))
                 .collect();
             let (many, proposed) = inbox.engine().propose(outside, proposals);
             let Err(why) = proposed else { break };

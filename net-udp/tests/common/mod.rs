@@ -46,7 +46,7 @@ pub fn members() -> Members {
 
 /// An entry of every kind.
 pub fn entries() -> Vec<Entry> {
-    let session = |request| Payload::Session(request);
+    let session = |request| Payload::Session(Box::new(request));
     let payloads = [
         Payload::Noop,
         Payload::Command(b"command".as_slice().into()),

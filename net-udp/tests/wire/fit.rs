@@ -43,20 +43,22 @@ fn everybody() -> Members {
 }
 
 fn call(length: usize) -> Payload {
-    Payload::Session(SessionRequest::Call {
+    let request = SessionRequest::Call {
         session: MOST,
         sequence: MOST,
         seen: MOST,
         command: vec![7; length].into(),
-    })
+    };
+    Payload::Session(request.into())
 }
 
 /// Entries of each kind, which together take exactly `size` bytes as the core counts them.
 fn entries(size: usize) -> Vec<Vec<Entry>> {
-    let open = Payload::Session(SessionRequest::Open {
+    let session = |request| Payload::Session(Box::new(request));
+    let open = session(SessionRequest::Open {
         patience: Duration::MAX,
     });
-    let close = Payload::Session(SessionRequest::Close { session: MOST });
+    let close = session(SessionRequest::Close { session: MOST });
     let fill = |one: Payload| {
         let one = entry(one);
         let many = (size - Entry::OVERHEAD) / one.size();

@@ -206,7 +206,7 @@ fn repeated(world: &World) {
         patience: std::time::Duration::from_secs(60),
     };
     let (who, awaited) = Tell::promise();
-    let (_, opened) = node.propose(&mut outside, [(Payload::Session(open), who)]);
+    let (_, opened) = node.propose(&mut outside, [(Payload::Session(open.into()), who)]);
     assert!(opened.is_ok());
     while node.status(&mut outside).applied < 2 {
         node.apply_turn(&mut outside).expect("it runs");
@@ -226,7 +226,7 @@ fn repeated(world: &World) {
                 command: Bytes::from_static(b"add one"),
             };
             let (who, awaited) = Tell::promise();
-            let (_, proposed) = node.propose(outside, [(Payload::Session(call), who)]);
+            let (_, proposed) = node.propose(outside, [(Payload::Session(call.into()), who)]);
             assert!(proposed.is_ok(), "nothing ends the leadership");
             let reply = SessionReply::Done(Bytes::from_static(b"add one"));
             match awaited.wait(outside) {

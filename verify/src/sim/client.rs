@@ -291,7 +291,7 @@ impl Clients {
         let (ticket, refused) = match ask {
             Ask::Session(request) => {
                 let (ticket, tell) = context.ticket(Outcome::Decided);
-                let payload = Payload::Session(request);
+                let payload = Payload::Session(request.into());
                 let result = machine.call(context, |s, now| s.propose(now, [(payload, tell)]).1);
                 let leader = match result {
                     Some(Err(ProposeError::NotLeader { leader })) => leader,

@@ -396,9 +396,10 @@ impl Ledger {
         }
         let stands = match self.committed.get(&index).map(|entry| &entry.payload) {
             Some(Payload::Command(committed)) => committed == command,
-            Some(Payload::Session(biglock::SessionRequest::Call { command: of, .. })) => {
-                of == command
-            }
+            Some(Payload::Session(request)) => match &**request {
+                biglock::SessionRequest::Call { command: of, .. } => of == command,
+                _ => false,
+            },
             _ => false,
         };
         assert!(
