@@ -236,14 +236,28 @@ impl Log {
     /// # Panics
     /// If its term is older than the last one's: terms never go back along a log.
     pub fn push(&mut self, entry: Entry) {
-        assert!(
-            entry.term >= self.last().term,
-            "an entry of {:?} cannot follow {:?}",
-            entry.term,
-            self.last()
-        );
-        self.bytes += entry.size();
-        self.entries.push_back(entry);
+        self.append([entry]);
+    }
+
+    /// Adds entries at the end, all at once: they are moved as one block.
+    ///
+    /// # Panics
+    /// As [`push`](Log::push) does.
+    pub(super) fn append<E>(&mut self, entries: E)
+    where
+        E: AsRef<[Entry]> + IntoIterator<Item = Entry>,
+    {
+        let mut term = self.last().term;
+        for entry in entries.as_ref() {
+            assert!(
+                entry.term >= term,
+                "an entry of {} cannot follow one of {term}",
+                entry.term
+            );
+            term = entry.term;
+            self.bytes += entry.size();
+        }
+        self.entries.extend(entries);
     }
 
     /// Removes the entry at `index` and all that follow it.

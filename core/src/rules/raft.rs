@@ -501,15 +501,24 @@ impl Raft {
         self.handed_over = false;
     }
 
-    /// Adds an entry at the end of the log.
-    pub(super) fn append(&mut self, entry: Entry) {
-        let index = self.log.last().index + 1;
-        if let Payload::Members(members) = &entry.payload {
-            self.configs.push((index, members.clone()));
+    /// Adds entries at the end of the log. However many, they are one change.
+    pub(super) fn append<E>(&mut self, entries: E)
+    where
+        E: AsRef<[Entry]> + IntoIterator<Item = Entry>,
+    {
+        if entries.as_ref().is_empty() {
+            return;
         }
-        self.unapplied += entry.size();
-        self.log.push(entry);
-        self.durability.log_changed(index);
+        let first = self.log.last().index + 1;
+        for (index, entry) in (first..).zip(entries.as_ref()) {
+            if let Payload::Members(members) = &entry.payload {
+                self.configs.push((index, members.clone()));
+            }
+        }
+        let before = self.log.bytes();
+        self.log.append(entries);
+        self.unapplied += self.log.bytes() - before;
+        self.durability.log_changed(first);
     }
 
     /// Removes the entry at `index` and all that follow it: "if an existing entry conflicts with a new one, delete the existing entry

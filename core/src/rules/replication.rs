@@ -79,11 +79,11 @@ impl Raft {
     pub(super) fn append_own(&mut self, at: At, payload: Payload) -> Position {
         let term = self.term();
         let time = self.log_time(at);
-        self.append(Entry {
+        self.append([Entry {
             term,
             time,
             payload,
-        });
+        }]);
         self.log.last()
     }
 
@@ -311,16 +311,19 @@ impl Raft {
 
     /// "If an existing entry conflicts with a new one (same index but different terms), delete the existing entry and all that follow it";
     /// "append any new entries not already in the log" (figure 2). What is equal stays: the request may be an old one.
-    fn merge(&mut self, prev: Position, entries: Vec<Entry>) {
-        for (entry, index) in entries.into_iter().zip(prev.index + 1..) {
-            match self.log.term_at(index) {
-                _ if index <= self.log.before().index => continue,
-                Some(term) if term == entry.term => continue,
-                Some(_) => self.truncate(index),
-                None => {}
-            }
-            self.append(entry);
+    fn merge(&mut self, prev: Position, mut entries: Vec<Entry>) {
+        let first = prev.index + 1;
+        // What a snapshot holds is committed, and so is what the leader has.
+        let same = |(entry, index): &(&Entry, u64)| {
+            *index <= self.log.before().index || self.log.term_at(*index) == Some(entry.term)
+        };
+        let same = entries.iter().zip(first..).take_while(same).count();
+        let new = first + same as u64;
+        if same < entries.len() && new <= self.log.last().index {
+            self.truncate(new);
         }
+        entries.drain(..same);
+        self.append(entries);
     }
 
     /// The log is known to equal the leader's up to here.
