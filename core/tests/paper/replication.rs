@@ -266,6 +266,13 @@ fn a_leaders_log_only_grows() {
     }
 }
 
+/// 5.3, figure 7: terms never go back along a log, also not within one request.
+#[test]
+#[should_panic(expected = "an entry of term 1 cannot follow one of term 2")]
+fn entries_whose_terms_go_back_stop_the_node() {
+    Cluster::of(3).tell(1, 2, 2, append(&[], &[1, 2, 1], 0));
+}
+
 /// 5.5: "if a follower receives an AppendEntries request that includes log entries already present in its log, it ignores those entries in the
 /// new request."
 #[test]
