@@ -172,7 +172,7 @@ fn a_snapshot_has_the_sessions() {
     let entry = |request| Entry {
         term: Term(1),
         time: Time::ZERO,
-        payload: Payload::Session(request),
+        payload: Payload::Session(Box::new(request)),
     };
     let open = SessionRequest::Open {
         patience: std::time::Duration::from_secs(60),
