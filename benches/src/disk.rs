@@ -83,7 +83,7 @@ impl Disk {
         });
         let begin = now();
         self.store
-            .write(&self.outside, &batch)
+            .write(&self.outside, batch)
             .expect("a durable write");
         let took = now().since(begin);
         keep_silent(SILENCE);

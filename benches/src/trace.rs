@@ -151,7 +151,7 @@ impl Storage for Traced<Box<dyn Storage>> {
         self.inner.load(outside)
     }
 
-    fn write(&mut self, outside: &Outside, batch: &Batch) -> Result<(), StorageError> {
+    fn write(&mut self, outside: &Outside, batch: Batch) -> Result<(), StorageError> {
         self.note(Event::Writes);
         let result = self.inner.write(outside, batch);
         self.note(Event::Written);

@@ -81,7 +81,9 @@ fn load(storage: &mut RedbStorage) -> Stored {
 }
 
 fn write(storage: &mut RedbStorage, batch: &Batch) {
-    storage.write(&Outside::claim("test"), batch).unwrap();
+    storage
+        .write(&Outside::claim("test"), batch.clone())
+        .unwrap();
 }
 
 fn vote(storage: &mut RedbStorage, hard_state: HardState) {
@@ -206,7 +208,7 @@ fn the_store_does_what_a_batch_says() {
     let mut expected = Stored::default();
     for (number, batch) in batches.iter().enumerate() {
         write(&mut storage, batch);
-        expected.apply(batch);
+        expected.apply(batch.clone());
         assert_eq!(load(&mut storage), expected, "batch {number}");
         drop(storage);
         storage = open(folder.path(), 1);
@@ -243,7 +245,7 @@ fn a_batch_that_would_leave_a_gap_is_refused() {
         now().with_snapshot(snapshot(0, 0, "")),
     ] {
         let outside = Outside::claim("test");
-        let error = storage.write(&outside, &batch).unwrap_err().to_string();
+        let error = storage.write(&outside, batch).unwrap_err().to_string();
         assert!(error.contains("a bug in Biglock"), "{error}");
     }
     assert_eq!(load(&mut storage), before);
@@ -376,7 +378,7 @@ fn an_old_folder_is_read_and_grows() {
     let batch = Batch::new(state(0x0204, None)).with_log(1, vec![entry(1, "one")]);
     write(&mut open(folder.path(), 1), &batch);
     let mut expected = Stored::default();
-    expected.apply(&batch);
+    expected.apply(batch);
     assert_eq!(load(&mut open(folder.path(), 1)), expected);
     assert_eq!(get_state(folder.path())[0], 2);
 

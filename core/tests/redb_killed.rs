@@ -53,7 +53,7 @@ fn batch(number: u64) -> Batch {
 /// What is there after that many writes.
 fn expected(writes: u64) -> Stored {
     let mut stored = Stored::default();
-    (1..=writes).for_each(|number| stored.apply(&batch(number)));
+    (1..=writes).for_each(|number| stored.apply(batch(number)));
     stored
 }
 
@@ -67,7 +67,7 @@ fn write_until_killed(folder: &Path) -> ! {
     let from = load(&mut storage).hard_state.term.0 + 1;
     for number in from.. {
         storage
-            .write(&Outside::claim("test"), &batch(number))
+            .write(&Outside::claim("test"), batch(number))
             .unwrap();
         println!("wrote {number}");
     }

@@ -143,7 +143,7 @@ impl<F: Fn(&Outside) + Send> Storage for Disk<F> {
         Ok(Stored::default())
     }
 
-    fn write(&mut self, outside: &Outside, _: &Batch) -> Result<(), StorageError> {
+    fn write(&mut self, outside: &Outside, _: Batch) -> Result<(), StorageError> {
         assert_eq!(thread::current().name(), Some("receiver"));
         self.begins.send(()).unwrap();
         (self.meanwhile)(outside);

@@ -77,7 +77,7 @@ use crate::Time;
 /// use biglock::{Batch, HardState, MemoryStorage, Storage};
 /// let mut disk = MemoryStorage::new();
 /// monitor.enter(&mut outside, "persist", |votes| {
-///     disk.write(&outside, &Batch::new(HardState::default())) // error[E0502]
+///     disk.write(&outside, Batch::new(HardState::default())) // error[E0502]
 /// });
 /// ```
 ///

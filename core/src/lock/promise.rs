@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Outside;
 use super::sync::{Condvar, Mutex};
+use crate::Time;
 
 /// The half of the one who will answer. If it is dropped, the wait ends without an answer.
 pub struct Promise<T>(Option<Arc<Cell<T>>>);
@@ -81,17 +82,23 @@ impl<T> Awaited<T> {
     /// # Errors
     /// If the time was up: wait again with what the error holds.
     pub fn wait_for(self, _: &Outside, timeout: Duration) -> Result<Option<T>, Awaited<T>> {
-        let clock = super::Clock::monotonic();
-        let by = clock.now() + timeout;
+        let by = Time::ZERO + timeout;
+        // Started by who has to wait: a caller that takes what is there, reply by reply, reads no clock.
+        let mut clock = None;
         let mut content = self.0.content.lock();
         loop {
             match std::mem::replace(&mut *content, Content::Empty { waited_for: true }) {
                 Content::Kept(value) => return Ok(Some(value)),
                 Content::Broken => return Ok(None),
-                Content::Empty { .. } if by <= clock.now() => break,
-                Content::Empty { .. } => self.0.kept.wait(&mut content, clock.timeout(Some(by))),
+                Content::Empty { .. } => {}
             }
+            let clock = clock.get_or_insert_with(super::Clock::monotonic);
+            if by <= clock.now() {
+                break;
+            }
+            self.0.kept.wait(&mut content, clock.timeout(Some(by)));
         }
+        *content = Content::Empty { waited_for: false };
         drop(content);
         Err(self)
     }

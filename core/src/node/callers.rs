@@ -59,6 +59,22 @@ pub enum Told {
 }
 
 impl Told {
+    /// Tells all of them. Who is called is called in their order. Cells are filled from the last to the first: who has made several proposals
+    /// waits for the first of them, and when that wakes it, it finds the other replies there, instead of waking for each.
+    pub fn tell_all(mut all: Vec<Told>, outside: &Outside) {
+        let calls = all.extract_if(.., |told| told.is_call());
+        calls.for_each(|told| told.tell(outside));
+        all.into_iter().rev().for_each(|told| told.tell(outside));
+    }
+
+    fn is_call(&self) -> bool {
+        match self {
+            Told::Proposal(who, _) => matches!(who, Tell::Call(_)),
+            Told::Read(who, _) => matches!(who, Tell::Call(_)),
+            Told::Snapshot(who, _) => matches!(who, Tell::Call(_)),
+        }
+    }
+
     /// Tells it.
     pub fn tell(self, outside: &Outside) {
         match self {
@@ -135,17 +151,16 @@ impl Callers {
             let lost = lost.map(|(_, who)| Told::Proposal(who, Err(Undecided::Lost)));
             self.told.extend(lost);
         }
-        let mut replies: Vec<Option<(Term, Reply)>> = replies.into_iter().map(Some).collect();
+        self.told.reserve(decided.len());
+        // Both are in the order of the log.
+        let mut replies = (first..).zip(replies).peekable();
         for ((index, term), who) in decided {
-            let offset = index.checked_sub(first);
-            let here = offset.and_then(|at| replies.get_mut(usize::try_from(at).ok()?));
-            let what = match here {
-                // Not taken by one who has lost: the one who has it may follow.
-                Some(here) => match here.take_if(|(of, _)| *of == term) {
-                    Some((_, reply)) => Ok(reply),
-                    None => Err(Undecided::Lost),
-                },
-                None => Err(Undecided::Unknown),
+            while replies.next_if(|(at, _)| *at < index).is_some() {}
+            // Not taken by one who has lost: the one who has it may follow.
+            let what = match replies.next_if(|(at, (of, _))| (*at, *of) == (index, term)) {
+                Some((_, (_, reply))) => Ok(reply),
+                None if index < first => Err(Undecided::Unknown),
+                None => Err(Undecided::Lost),
             };
             self.told.push(Told::Proposal(who, what));
         }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::callers::{Decided, Served, SnapshotTaken, Tell};
+use super::callers::{Decided, Served, SnapshotTaken, Tell, Told};
 use super::status::NoLeader;
 use super::{
     Audience, Leadership, ProposeError, ReadError, Shared, Status, Stopped, Storage, TransferError,
@@ -324,14 +324,12 @@ impl Engine {
             if !work.messages.is_empty() {
                 self.transport.send(outside, &work.messages);
             }
-            for told in work.told {
-                told.tell(outside);
-            }
+            Told::tell_all(work.told, outside);
             let job = work.job;
             work = match (work.write, job) {
                 (None, None) => break,
                 (Some((mut storage, write)), job) => {
-                    let result = storage.write(outside, &write.batch);
+                    let result = storage.write(outside, write.batch);
                     let work = self.monitor.enter(outside, "finish a write", |section| {
                         let now = section.now();
                         section.finish_write(now, storage, write.id, result);
@@ -451,9 +449,7 @@ impl Engine {
             section.stop(why);
             (before, section.take_messages())
         });
-        for told in work.told {
-            told.tell(outside);
-        }
+        Told::tell_all(work.told, outside);
         before
     }
 

@@ -150,9 +150,10 @@ impl Node {
         &self,
         commands: impl IntoIterator<Item = C>,
     ) -> (Vec<Proposal>, Result<(), ProposeError>) {
-        let mut awaited = Vec::new();
-        let mut proposals = Vec::new();
         // Made before the lock is taken: what runs under it should be short, and the iterator is the caller's.
+        let commands = commands.into_iter();
+        let many = commands.size_hint().0;
+        let (mut proposals, mut awaited) = (Vec::with_capacity(many), Vec::with_capacity(many));
         for command in commands {
             let (who, one) = Tell::promise();
             proposals.push((Payload::Command(command.into()), who));

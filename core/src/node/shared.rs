@@ -463,11 +463,9 @@ impl Shared {
         if self.stopped.is_some() || self.applier.is_none() || !self.has_entries() {
             return None;
         }
-        let (applied, commit) = (self.raft.applied(), self.raft.commit());
-        let first = applied + 1;
-        let mut entries = self.raft.log().copy(first, APPLY_AT_ONCE);
-        let committed = usize::try_from(commit - applied).unwrap_or(usize::MAX);
-        entries.truncate(committed);
+        let (first, last) = (self.raft.applied() + 1, self.raft.commit());
+        // Not those that follow: a follower learns that the last ones are committed when the next ones arrive.
+        let entries = self.raft.log().copy_until(first, last, APPLY_AT_ONCE);
         let job = Job::Apply { first, entries };
         self.applier.take().map(|applier| (applier, job))
     }

@@ -29,7 +29,7 @@ pub trait Storage: Send {
     ///
     /// # Errors
     /// If it may not be durable. The node stops and never calls again.
-    fn write(&mut self, outside: &Outside, batch: &Batch) -> Result<(), StorageError>;
+    fn write(&mut self, outside: &Outside, batch: Batch) -> Result<(), StorageError>;
 
     /// Whether writing takes no time, as in memory. Then whoever has something to write writes it at once, in its own thread; otherwise a
     /// thread of its own does, for everyone, and only term and vote are written by those who changed them.
@@ -43,7 +43,7 @@ impl<S: Storage + ?Sized> Storage for Box<S> {
         (**self).load(outside)
     }
 
-    fn write(&mut self, outside: &Outside, batch: &Batch) -> Result<(), StorageError> {
+    fn write(&mut self, outside: &Outside, batch: Batch) -> Result<(), StorageError> {
         (**self).write(outside, batch)
     }
 

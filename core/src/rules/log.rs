@@ -190,12 +190,23 @@ impl Log {
     /// # Panics
     /// If `first` is no longer here.
     pub fn copy(&self, first: u64, bytes: usize) -> Vec<Entry> {
+        self.copy_until(first, u64::MAX, bytes)
+    }
+
+    /// The same, and none after `last`.
+    ///
+    /// # Panics
+    /// If `first` is no longer here.
+    pub fn copy_until(&self, first: u64, last: u64, bytes: usize) -> Vec<Entry> {
         let Some(offset) = self.offset(first) else {
             panic!("entry {first} is no longer here");
         };
+        let most =
+            usize::try_from(last.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
+        let offset = offset.min(self.entries.len());
         let mut left = bytes;
         let mut many = 0;
-        for entry in self.entries.range(offset.min(self.entries.len())..) {
+        for entry in self.entries.range(offset..).take(most) {
             let size = entry.size();
             if many > 0 && size > left {
                 break;
@@ -203,8 +214,7 @@ impl Log {
             left = left.saturating_sub(size);
             many += 1;
         }
-        let end = (offset + many).min(self.entries.len());
-        self.entries.range(offset.min(end)..end).cloned().collect()
+        self.entries.range(offset..offset + many).cloned().collect()
     }
 
     /// All entries, with their indexes.

@@ -43,23 +43,22 @@ impl Stored {
     }
 
     /// Does to these what a disk does with a batch: for storages in memory, and as the definition of what every storage must do.
-    pub fn apply(&mut self, batch: &Batch) {
+    pub fn apply(&mut self, batch: Batch) {
         self.hard_state = batch.hard_state;
-        if let Some(snapshot) = &batch.snapshot {
+        if let Some(snapshot) = batch.snapshot {
             let gone = (snapshot.last.index + 1).saturating_sub(self.first());
             let gone = usize::try_from(gone).unwrap_or(usize::MAX);
             self.entries.drain(..gone.min(self.entries.len()));
-            self.snapshot = Some(snapshot.clone());
+            self.snapshot = Some(snapshot);
         }
-        if let Some(suffix) = &batch.log {
+        if let Some(suffix) = batch.log {
             let keep = suffix.first.saturating_sub(self.first());
             self.entries
                 .truncate(usize::try_from(keep).unwrap_or(usize::MAX));
             // What the snapshot holds needs no entry of its own.
             let held = self.first().saturating_sub(suffix.first);
             let held = usize::try_from(held).unwrap_or(usize::MAX);
-            self.entries
-                .extend(suffix.entries.iter().skip(held).cloned());
+            self.entries.extend(suffix.entries.into_iter().skip(held));
         }
     }
 }

@@ -96,7 +96,7 @@ impl Server {
     /// The disk has written.
     pub fn finish_write(&mut self) {
         if let Some(write) = self.writing.take() {
-            self.disk.apply(&write.batch);
+            self.disk.apply(write.batch);
             self.raft.written(write.id);
         }
     }

@@ -213,7 +213,7 @@ fn a_transport_that_panics_stops_the_node() {
 fn a_stored_vote_for_a_stranger_is_no_reason_to_stop() {
     let mut storage = MemoryStorage::new();
     storage
-        .write(&Outside::claim("test"), &Batch::new(vote(4, 99)))
+        .write(&Outside::claim("test"), Batch::new(vote(4, 99)))
         .unwrap();
     let node = Node::start(config(1, 1), storage, LocalNetwork::new().transport(1), ()).unwrap();
     let node = Arc::new(node);
@@ -227,7 +227,7 @@ fn a_stored_vote_for_a_stranger_is_no_reason_to_stop() {
 fn a_node_starts_with_what_its_storage_holds() {
     let mut storage = MemoryStorage::new();
     storage
-        .write(&Outside::claim("test"), &Batch::new(vote(7, 2)))
+        .write(&Outside::claim("test"), Batch::new(vote(7, 2)))
         .unwrap();
     let node = Node::start(config(1, 3), storage, LocalNetwork::new().transport(1), ()).unwrap();
     let status = node.status();

@@ -189,7 +189,7 @@ impl Storage for Gate {
         Ok(Stored::new(self.stored))
     }
 
-    fn write(&mut self, _: &Outside, batch: &Batch) -> Result<(), StorageError> {
+    fn write(&mut self, _: &Outside, batch: Batch) -> Result<(), StorageError> {
         let _ = self.began.send(batch.hard_state);
         match self.go.recv_timeout(PATIENCE) {
             Ok(Word::Done) | Err(_) => {
@@ -286,7 +286,7 @@ impl Storage for Disk {
         self.0.lock().unwrap().load(outside)
     }
 
-    fn write(&mut self, outside: &Outside, batch: &Batch) -> Result<(), StorageError> {
+    fn write(&mut self, outside: &Outside, batch: Batch) -> Result<(), StorageError> {
         self.0.lock().unwrap().write(outside, batch)
     }
 }

@@ -284,7 +284,7 @@ fn a_start_that_fails_leaves_nothing_behind() {
         fn load(&mut self, _: &Outside) -> Result<Stored, StorageError> {
             Err(StorageError::new("no such disk"))
         }
-        fn write(&mut self, _: &Outside, _: &biglock::Batch) -> Result<(), StorageError> {
+        fn write(&mut self, _: &Outside, _: biglock::Batch) -> Result<(), StorageError> {
             unreachable!("it never started")
         }
     }

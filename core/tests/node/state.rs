@@ -101,7 +101,7 @@ fn disk_with(state: &[u8]) -> Disk {
     };
     let batch = Batch::new(hard_state).with_snapshot(snapshot);
     let batch = batch.with_log(4, vec![entry]);
-    disk.write(&Outside::claim("test"), &batch).unwrap();
+    disk.write(&Outside::claim("test"), batch).unwrap();
     disk
 }
 

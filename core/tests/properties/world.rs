@@ -309,7 +309,7 @@ impl World {
         let mut disk = old.disk.clone();
         if let Some(write) = old.writing.as_ref().filter(|_| random.bool()) {
             self.happened.torn_writes += 1;
-            disk.apply(&write.batch);
+            disk.apply(write.batch.clone());
         }
         let settings: Settings = old.raft.settings().clone();
         let new = Server::with_seed(settings, self.clocks[&id], disk, random.u64(..));

@@ -102,7 +102,7 @@ impl Disk {
     }
 
     /// A batch reaches the platters: whole, as the contract says.
-    pub(super) fn land(&self, batch: &Batch) {
+    pub(super) fn land(&self, batch: Batch) {
         let mut platters = self.platters();
         platters.stored.apply(batch);
         platters.writes += 1;
@@ -114,7 +114,7 @@ impl Storage for Disk {
         Ok(self.platters().stored.clone())
     }
 
-    fn write(&mut self, _: &Outside, batch: &Batch) -> Result<(), StorageError> {
+    fn write(&mut self, _: &Outside, batch: Batch) -> Result<(), StorageError> {
         if self.platters().habits.fails {
             return Err(StorageError::new("the simulated disk fails"));
         }

@@ -147,7 +147,7 @@ impl Machine {
             && let Some(writing) = life.writing
             && random.bool()
         {
-            self.disk.land(&writing.write.batch);
+            self.disk.land(writing.write.batch);
         }
     }
 
@@ -167,7 +167,7 @@ impl Machine {
         if let Some(life) = self.life.take()
             && let Some(mut writing) = life.writing
         {
-            let batch = &writing.write.batch;
+            let batch = writing.write.batch;
             let _ = writing.storage.write(&context.outside, batch);
         }
     }
@@ -255,7 +255,7 @@ impl Machine {
             job,
             ..
         } = writing;
-        let result = storage.write(&context.outside, &write.batch);
+        let result = storage.write(&context.outside, write.batch);
         let work = self.section(context, |shared, now| {
             shared.finish_write(now, storage, write.id, result);
             shared.take_work()

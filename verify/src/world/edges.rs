@@ -72,7 +72,7 @@ impl Storage for ModelDisk {
         Ok(self.world.ledger().disks[&self.node].clone())
     }
 
-    fn write(&mut self, outside: &Outside, batch: &Batch) -> Result<(), StorageError> {
+    fn write(&mut self, outside: &Outside, batch: Batch) -> Result<(), StorageError> {
         let _machine = self.machine.lock();
         let mut ledger = self.world.ledger();
         if !ledger.alive(self.node, self.boot) {

@@ -20,7 +20,7 @@ impl Storage for MemoryStorage {
         Ok(self.stored.clone())
     }
 
-    fn write(&mut self, _: &Outside, batch: &Batch) -> Result<(), StorageError> {
+    fn write(&mut self, _: &Outside, batch: Batch) -> Result<(), StorageError> {
         self.stored.apply(batch);
         Ok(())
     }

@@ -146,8 +146,8 @@ impl Storage for RedbStorage {
         }
     }
 
-    fn write(&mut self, _: &Outside, batch: &Batch) -> Result<(), StorageError> {
-        let next = self.state.after(batch).map_err(|what| {
+    fn write(&mut self, _: &Outside, batch: Batch) -> Result<(), StorageError> {
+        let next = self.state.after(&batch).map_err(|what| {
             StorageError::new(format!(
                 "{}: {what} (this is a bug in Biglock; please report it)",
                 self.file.display()
@@ -155,8 +155,8 @@ impl Storage for RedbStorage {
         })?;
         self.found = None;
         let fail = can_not_write(&self.file);
-        self.writes.begin(next.writes, batch).map_err(&fail)?;
-        records::commit(&self.database, &self.state, &next, batch)
+        self.writes.begin(next.writes, &batch).map_err(&fail)?;
+        records::commit(&self.database, &self.state, &next, &batch)
             .map_err(can_not_write(&self.file))?;
         self.writes.acknowledge(next.writes).map_err(&fail)?;
         self.state = next;

@@ -144,14 +144,14 @@ fn snapshot(term: u64, index: u64, size: usize) -> Snapshot {
 fn a_failed_sync_is_an_error_and_so_is_every_write_after_it() {
     let disk = Disk::default();
     let (mut storage, _folder) = store(&disk);
-    storage.write(&outside(), &vote(1)).unwrap();
+    storage.write(&outside(), vote(1)).unwrap();
     disk.broken.store(true, Ordering::Relaxed);
-    let error = storage.write(&outside(), &vote(2)).unwrap_err().to_string();
+    let error = storage.write(&outside(), vote(2)).unwrap_err().to_string();
     assert!(error.contains("somewhere/biglock.redb"), "{error}");
     assert!(error.contains("the disk is gone"), "{error}");
     // A disk that seems well again proves nothing about what it dropped.
     disk.broken.store(false, Ordering::Relaxed);
-    assert!(storage.write(&outside(), &vote(3)).is_err());
+    assert!(storage.write(&outside(), vote(3)).is_err());
 }
 
 #[test]
@@ -165,8 +165,8 @@ fn a_full_disk_is_an_error_and_what_was_acknowledged_is_there() {
     let error = loop {
         let next = acknowledged.entries.len() as u64 + 1;
         let batch = vote(1).with_log(next, entries(1, 100, 1_000));
-        match storage.write(&outside(), &batch) {
-            Ok(()) => acknowledged.apply(&batch),
+        match storage.write(&outside(), batch.clone()) {
+            Ok(()) => acknowledged.apply(batch),
             Err(error) => break error.to_string(),
         }
     };
@@ -267,14 +267,14 @@ fn whatever_a_crash_leaves_of_a_write_all_of_it_is_there_or_nothing() {
     let file = target.path().join(FILE);
     for (number, batch) in (1..).zip(life()) {
         let before = now.clone();
-        now.apply(&batch);
+        now.apply(batch.clone());
         disk.tape.lock().unwrap().done.clear();
         // What stands beside the database while it is written.
         let mut writes = Writes::open(beside.path()).unwrap().0;
         writes.acknowledge(number - 1).unwrap();
         writes.begin(number, &batch).unwrap();
         let (_, begun) = Writes::open(beside.path()).unwrap();
-        storage.write(&outside(), &batch).unwrap();
+        storage.write(&outside(), batch.clone()).unwrap();
         let (_, acknowledged) = Writes::open(beside.path()).unwrap();
 
         let done = disk.tape.lock().unwrap().done.clone();
@@ -347,8 +347,8 @@ fn lived(killed: bool) -> (Vec<u8>, Stored, Option<Last>) {
         vote(3).with_snapshot(snapshot(2, 70, 20_000)),
         vote(4).with_log(90, entries(4, 30, 100)),
     ] {
-        storage.write(&outside(), &batch).unwrap();
-        stored.apply(&batch);
+        storage.write(&outside(), batch.clone()).unwrap();
+        stored.apply(batch);
     }
     // What a process leaves that is killed here, or later.
     let storage = killed.then_some(storage);

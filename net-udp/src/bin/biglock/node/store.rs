@@ -53,13 +53,14 @@ impl Storage for Store {
         Ok(stored)
     }
 
-    fn write(&mut self, outside: &Outside, batch: &Batch) -> Result<(), StorageError> {
+    fn write(&mut self, outside: &Outside, batch: Batch) -> Result<(), StorageError> {
+        let hard_state = batch.hard_state;
         self.inner.write(outside, batch)?;
         // Most batches are about the log alone.
-        if self.told.replace(batch.hard_state) == Some(batch.hard_state) {
+        if self.told.replace(hard_state) == Some(hard_state) {
             return Ok(());
         }
-        let HardState { term, voted_for } = batch.hard_state;
+        let HardState { term, voted_for } = hard_state;
         // Told before core hears of it, so before anything that relies on it can leave this node.
         self.tell(|node| Line::Durable {
             node,
