@@ -9,12 +9,15 @@
 //! without code. Its serde front end is all that is used, here alone, and the bytes above are plain enough to be written by hand should
 //! it have to go.
 
+use std::cell::RefCell;
+
 use bincode::config::{BigEndian, Configuration, Fixint, Limit, NoLimit};
 use bincode::error::DecodeError;
 use bincode::serde::{
     borrow_decode_from_slice, decode_from_slice, encode_into_slice, encode_to_vec,
 };
-use serde::de::DeserializeOwned;
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -74,10 +77,62 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Malformed> {
 pub fn decode_within<T: DeserializeOwned, const LIMIT: usize>(
     bytes: &[u8],
 ) -> Result<T, Malformed> {
-    const fn limited<const LIMIT: usize>() -> Configuration<BigEndian, Fixint, Limit<LIMIT>> {
-        CONFIG.with_limit::<LIMIT>()
-    }
     all_of(bytes, decode_from_slice(bytes, limited::<LIMIT>()))
+}
+
+/// The same, and the commands in it are parts of `bytes` instead of copies: each keeps the whole of it in memory. For many commands that
+/// come together and go together, which otherwise take from the heap one by one.
+///
+/// # Errors
+/// If the bytes are not exactly one value.
+pub fn decode_shared<T: DeserializeOwned, const LIMIT: usize>(
+    bytes: &Bytes,
+) -> Result<T, Malformed> {
+    WHOLE.set(bytes.clone());
+    let read = borrow_decode_from_slice(bytes, limited::<LIMIT>());
+    WHOLE.set(Bytes::new());
+    all_of(bytes, read)
+}
+
+thread_local! {
+    /// What [`decode_shared`] reads: serde hands a field its bytes, and not what they are a part of.
+    static WHOLE: RefCell<Bytes> = const { RefCell::new(Bytes::new()) };
+}
+
+/// Reads a field that [`decode_shared`] shares.
+pub(crate) fn read_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+    struct Part;
+
+    impl<'de> Visitor<'de> for Part {
+        type Value = Bytes;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_borrowed_bytes<E>(self, part: &'de [u8]) -> Result<Bytes, E> {
+            WHOLE.with_borrow(|whole| {
+                let begin = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
+                let within = begin
+                    .checked_add(part.len())
+                    .filter(|end| *end <= whole.len());
+                Ok(within.map_or_else(
+                    || Bytes::copy_from_slice(part),
+                    |end| whole.slice(begin..end),
+                ))
+            })
+        }
+
+        fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
+            Ok(bytes.into())
+        }
+    }
+
+    from.deserialize_bytes(Part)
+}
+
+const fn limited<const LIMIT: usize>() -> Configuration<BigEndian, Fixint, Limit<LIMIT>> {
+    CONFIG.with_limit::<LIMIT>()
 }
 
 fn all_of<T>(bytes: &[u8], read: Result<(T, usize), DecodeError>) -> Result<T, Malformed> {

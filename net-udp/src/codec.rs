@@ -37,7 +37,8 @@ mod client;
 mod messages;
 
 use biglock::NodeId;
-use biglock::codec::{Malformed, TooLong, decode_within, encode_into};
+use biglock::codec::{Malformed, TooLong, decode_shared, decode_within, encode_into};
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -257,6 +258,19 @@ fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Invalid> {
         1025..=4096 => decode_within::<T, 4096>(payload),
         4097..=16_384 => decode_within::<T, 16_384>(payload),
         _ => decode_within::<T, 65_536>(payload),
+    };
+    Ok(value?)
+}
+
+/// The same, with one copy of all the commands in it.
+fn decode_together<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Invalid> {
+    let payload = Bytes::copy_from_slice(payload);
+    let value = match payload.len() {
+        0..=256 => decode_shared::<T, 256>(&payload),
+        257..=1024 => decode_shared::<T, 1024>(&payload),
+        1025..=4096 => decode_shared::<T, 4096>(&payload),
+        4097..=16_384 => decode_shared::<T, 16_384>(&payload),
+        _ => decode_shared::<T, 65_536>(&payload),
     };
     Ok(value?)
 }

@@ -43,7 +43,7 @@ pub enum Payload {
     /// Nothing: "each leader commits a blank no-op entry at the start of its term" (section 8).
     Noop,
     /// A command for the state machine.
-    Command(Bytes),
+    Command(#[serde(deserialize_with = "crate::codec::read_bytes")] Bytes),
     /// A command of a client's session, which is run at most once (section 8; dissertation, 6.3). In a box, because every entry takes as
     /// much memory as the largest kind.
     Session(Box<SessionRequest>),

@@ -28,6 +28,7 @@ pub enum SessionRequest {
         /// The client has seen the replies to all commands before this number: they need not be kept.
         seen: u64,
         /// The command for the state machine.
+        #[serde(deserialize_with = "crate::codec::read_bytes")]
         command: Bytes,
     },
     /// Ends a session.

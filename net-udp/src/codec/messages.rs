@@ -4,7 +4,7 @@ use biglock::codec::{TooLong, encode_into};
 use biglock::rules::Body;
 use biglock::{Message, NodeId, Term};
 
-use super::{HEADER, Invalid, MESSAGES, decode, write_header};
+use super::{HEADER, Invalid, MESSAGES, decode, decode_together, write_header};
 
 /// What precedes the first message, in bytes: the header and the receiver.
 const BEFORE: usize = HEADER + 8;
@@ -14,6 +14,9 @@ const LENGTH: usize = 2;
 
 /// What a message takes beside its entries or its piece of a snapshot, in bytes, at most.
 const AROUND: usize = 8 + 64;
+
+/// A message of so many bytes has several commands, if it has any: then they are copied together, and not one by one.
+const MANY: usize = 192;
 
 /// The most bytes of entries, or of a snapshot, in a datagram of this length.
 pub(crate) const fn max_payload(max_datagram: usize) -> usize {
@@ -123,7 +126,10 @@ impl<'a> Messages<'a> {
         let (length, rest) = rest.split_first_chunk().ok_or(Invalid::Truncated)?;
         let length = usize::from(u16::from_be_bytes(*length));
         let (bytes, rest) = rest.split_at_checked(length).ok_or(Invalid::Truncated)?;
-        let (term, body): (Term, Body) = decode(bytes)?;
+        let (term, body): (Term, Body) = match length {
+            ..MANY => decode(bytes)?,
+            _ => decode_together(bytes)?,
+        };
         self.rest = rest;
         let (from, to) = (self.from, self.to);
         Ok(Message {
