@@ -177,6 +177,19 @@ impl Engine {
         self.carry_out(outside, work);
     }
 
+    /// Handles several that arrived together: one section, a sequence of whole handlers, with one write after it and one answer where one
+    /// will do.
+    pub fn receive_all(&self, outside: &mut Outside, messages: impl IntoIterator<Item = Message>) {
+        let work = self.monitor.enter(outside, "handle a message", |section| {
+            let now = section.now();
+            messages
+                .into_iter()
+                .for_each(|message| section.receive(now, message));
+            section.take_work()
+        });
+        self.carry_out(outside, work);
+    }
+
     /// Proposes these; each is told what became of its own. Returns how many were proposed, and why not all: if one is refused, so are
     /// those that follow it, and nobody is told about them.
     pub fn propose(

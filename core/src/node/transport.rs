@@ -86,6 +86,12 @@ impl Inbox {
         self.engine.receive(outside, message);
     }
 
+    /// The same for several that arrived together. What one proposer after the other made the leader send is written once then, and answered
+    /// once. Not too many: nobody else has the lock meanwhile.
+    pub fn deliver_all(&self, outside: &mut Outside, messages: impl IntoIterator<Item = Message>) {
+        self.engine.receive_all(outside, messages);
+    }
+
     /// The node's engine, for those who ask something of it over the network: they are [called](crate::node::Tell) when there is an
     /// answer, so the thread that receives waits for none.
     pub fn engine(&self) -> &Engine {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use biglock::rules::RoleKind;
 use biglock::{Batch, LocalNetwork, Node};
 use biglock::{
-    HardState, MemoryStorage, NoLeader, NodeId, Outside, Stopped, Storage, Term, WaitError,
+    HardState, MemoryStorage, Message, NoLeader, NodeId, Outside, Stopped, Storage, Term, WaitError,
 };
 
 use crate::harness::{
-    Gate, PATIENCE, Word, begin, bench_with, change, config, deliver, ends, heartbeat, leader,
-    request_vote, tick,
+    Gate, PATIENCE, Word, append, begin, bench_with, change, config, deliver, ends, heartbeat,
+    leader, matched, request_vote, tick,
 };
 
 const SOON: Duration = Duration::from_secs(1);
@@ -36,6 +36,33 @@ fn a_vote_leaves_only_when_it_is_durable() {
     let reply = bench.next_sent();
     assert_eq!((reply.to, reply.body.name()), (NodeId(2), "VoteReply"));
     assert!(bench.node.status().durable);
+}
+
+/// What arrived together is written together and answered once; and in order: what follows in the same section sees what was before.
+#[test]
+fn messages_that_arrive_together_share_a_write_and_an_answer() {
+    let (gate, asked, word) = Gate::new();
+    let bench = bench_with(3, gate, |_| {});
+    let inbox = bench.wire.inbox();
+    let message = |body| Message {
+        from: NodeId(2),
+        to: NodeId(1),
+        term: Term(1),
+        body,
+    };
+    let news = [append(0, 0, &[1, 1], 0), append(2, 1, &[1], 2)].map(message);
+    let receiving = begin("receive", move || {
+        inbox.deliver_all(&mut Outside::claim("test"), news);
+    });
+    // The term and all three entries, and no other write after it.
+    asked.recv_timeout(PATIENCE).unwrap();
+    word.send(Word::Done).unwrap();
+    receiving.result();
+    let answer = bench.next_sent();
+    assert_eq!(answer.body, matched(3), "{answer:?}");
+    assert!(bench.sent.try_recv().is_err(), "one answer");
+    assert!(asked.try_recv().is_err(), "one write");
+    assert_eq!(bench.node.status().commit, 2);
 }
 
 /// One thread is stuck in the disk; the others go on, as far as nothing has to be durable for it.

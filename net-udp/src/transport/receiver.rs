@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use biglock::{Inbox, NodeId, Outside};
+use biglock::rules::Body;
+use biglock::{Inbox, Message, NodeId, Outside};
 
 use super::Link;
 use super::addresses::Addresses;
@@ -18,6 +19,17 @@ use crate::codec::{self, Invalid, MAX_DATAGRAM, Messages, Request, STATUS_DATAGR
 /// The most datagrams that are handled before what clients ask is proposed. With 16 clients or more this doubles what they get done.
 #[cfg(unix)]
 const AT_ONCE: usize = 64;
+
+/// What has arrived, and waits for more of its kind.
+struct Taken {
+    /// What clients ask, to be proposed together.
+    batch: Batch,
+    /// Messages with entries, to be handled in one section,
+    entries: Vec<Message>,
+    /// and the bytes of the datagrams that brought them. No more of them than the longest datagram may have, or twice that: the lock is held
+    /// for as long as they take.
+    bytes: usize,
+}
 
 pub(super) struct Receiver {
     link: Arc<Link>,
@@ -47,7 +59,11 @@ impl Receiver {
         let mut outside = Outside::claim("receiver");
         // One byte more than a datagram may have: the system cuts without a word what does not fit.
         let mut buffer = vec![0; MAX_DATAGRAM + 1];
-        let mut batch = Batch::new();
+        let mut taken = Taken {
+            batch: Batch::new(),
+            entries: Vec::new(),
+            bytes: 0,
+        };
         let mut failures = 0;
         loop {
             let received = self.link.socket.recv_from(&mut buffer);
@@ -57,9 +73,13 @@ impl Receiver {
             match received {
                 Ok((length, from)) => {
                     failures = 0;
-                    self.take(&mut outside, &buffer[..length], from, &mut batch);
-                    self.drain(&mut outside, &mut buffer, &mut batch);
-                    self.server.propose(&self.inbox, &mut outside, &mut batch);
+                    self.take(&mut outside, &buffer[..length], from, &mut taken);
+                    // The first does not wait for a look whether there are others: mostly there are none.
+                    self.deliver_entries(&mut outside, &mut taken);
+                    self.drain(&mut outside, &mut buffer, &mut taken);
+                    self.deliver_entries(&mut outside, &mut taken);
+                    let batch = &mut taken.batch;
+                    self.server.propose(&self.inbox, &mut outside, batch);
                     // The datagram that was to wake this thread may have been among those.
                     if self.link.stopping() {
                         return;
@@ -77,9 +97,9 @@ impl Receiver {
     }
 
     /// Handles what else is there, up to a bound, without waiting for more: clients' requests that came together share a section, a write
-    /// and a message.
+    /// and a message; and so do messages with entries that piled up, and their answer.
     #[cfg(unix)]
-    fn drain(&self, outside: &mut Outside, buffer: &mut [u8], batch: &mut Batch) {
+    fn drain(&self, outside: &mut Outside, buffer: &mut [u8], taken: &mut Taken) {
         use rustix::net::{RecvFlags, recvfrom};
         for _ in 0..AT_ONCE {
             let received = recvfrom(&self.link.socket, &mut *buffer, RecvFlags::DONTWAIT);
@@ -92,18 +112,24 @@ impl Receiver {
             if self.link.stopping() {
                 return;
             }
-            self.take(outside, &buffer[..length], from, batch);
+            self.take(outside, &buffer[..length], from, taken);
+            if taken.bytes > MAX_DATAGRAM {
+                self.deliver_entries(outside, taken);
+            }
         }
     }
 
     /// Elsewhere they come one by one.
     #[cfg(not(unix))]
-    fn drain(&self, _: &mut Outside, _: &mut [u8], _: &mut Batch) {}
+    fn drain(&self, _: &mut Outside, _: &mut [u8], _: &mut Taken) {}
 
     /// Handles one datagram: checks it, and lets the node do its work for it.
-    fn take(&self, outside: &mut Outside, datagram: &[u8], from: SocketAddr, batch: &mut Batch) {
+    fn take(&self, outside: &mut Outside, datagram: &[u8], from: SocketAddr, taken: &mut Taken) {
         let handled = match codec::decode_request(datagram, self.link.cluster) {
-            Ok(Request::Messages(messages)) => self.deliver(outside, messages, from),
+            Ok(Request::Messages(messages)) => {
+                taken.bytes += datagram.len();
+                self.deliver(outside, messages, from, taken)
+            }
             Ok(Request::Status) => {
                 self.link.counts.status_requests.add_one();
                 self.report(outside, from);
@@ -112,7 +138,7 @@ impl Receiver {
             Ok(Request::Client(request)) => {
                 self.link.counts.client_requests.add_one();
                 self.server
-                    .handle(&self.inbox, outside, request, from, batch);
+                    .handle(&self.inbox, outside, request, from, &mut taken.batch);
                 Ok(())
             }
             Err(why) => Err(why),
@@ -123,12 +149,14 @@ impl Receiver {
         }
     }
 
-    /// Hands the node the messages of a datagram, up to the first that can't be read.
+    /// Hands the node the messages of a datagram, up to the first that can't be read, in their order. Those with entries wait for
+    /// [`deliver_entries`](Receiver::deliver_entries), or for one without.
     fn deliver(
         &self,
         outside: &mut Outside,
         messages: Messages<'_>,
         from: SocketAddr,
+        taken: &mut Taken,
     ) -> Result<(), Invalid> {
         let (me, sender) = (self.link.id, messages.from);
         // "Servers process incoming RPC requests without consulting their current configurations" (section 6): so anybody may send, but
@@ -145,9 +173,24 @@ impl Receiver {
             self.addresses.heard(sender, from);
             self.link.counts.delivered.add_one();
             tracing::trace!(node = me.0, from = sender.0, %message, "received");
-            self.inbox.deliver(outside, message);
+            match &message.body {
+                Body::AppendEntries { entries, .. } if !entries.is_empty() => {
+                    taken.entries.push(message);
+                }
+                _ => {
+                    self.deliver_entries(outside, taken);
+                    self.inbox.deliver(outside, message);
+                }
+            }
         }
         Ok(())
+    }
+
+    fn deliver_entries(&self, outside: &mut Outside, taken: &mut Taken) {
+        taken.bytes = 0;
+        if !taken.entries.is_empty() {
+            self.inbox.deliver_all(outside, taken.entries.drain(..));
+        }
     }
 
     /// Tells `asker` how the node is. The answer is not longer than the question.

@@ -7,7 +7,8 @@ mod noise;
 
 use std::collections::BTreeMap;
 
-use biglock::{Message, NodeId};
+use biglock::rules::{Beat, Body, Entry, Payload, Position};
+use biglock::{Message, NodeId, Term, Time};
 use biglock_udp::Report;
 use biglock_udp::codec::{
     ClientReply, ClientRequest, HEADER, Invalid, MAX_DATAGRAM, Request, SAFE_DATAGRAM,
@@ -156,6 +157,50 @@ fn read_reply(bytes: &[u8]) -> Result<ClientReply, Invalid> {
     let sender = NodeId(u64::from_be_bytes(bytes[9..17].try_into().unwrap()));
     assert_eq!(from, sender);
     Ok(reply)
+}
+
+/// Of many commands that came together, none is copied on its own: in memory they stand as far apart as in the datagram.
+#[test]
+fn the_commands_of_a_message_are_parts_of_one_copy() {
+    let command = |number: u8| Payload::Command(vec![number; 16].into());
+    let entry = |number| Entry {
+        term: Term(3),
+        time: Time::ZERO,
+        payload: command(number),
+    };
+    let message = |commands| Message {
+        from: NodeId(1),
+        to: NodeId(2),
+        term: Term(3),
+        body: Body::AppendEntries {
+            prev: Position::default(),
+            entries: (0..commands).map(entry).collect(),
+            commit: 0,
+            beat: Beat::default(),
+        },
+    };
+    let distances = |commands| {
+        let bytes = of_message(&message(commands));
+        let Ok(Told::Messages(read)) = read_request(&bytes) else {
+            panic!("it can be read");
+        };
+        assert_eq!(read, [message(commands)]);
+        let Body::AppendEntries { entries, .. } = &read[0].body else {
+            panic!("{read:?}");
+        };
+        let places = entries.iter().map(|entry| match &entry.payload {
+            Payload::Command(command) => command.as_ptr().addr(),
+            other => panic!("{other:?}"),
+        });
+        let places: Vec<usize> = places.collect();
+        let pairs = places.windows(2);
+        pairs
+            .map(|of| of[1].wrapping_sub(of[0]))
+            .collect::<Vec<_>>()
+    };
+    // Term, time, kind and length stand between the ends of two commands.
+    assert_eq!(distances(20), vec![8 + 8 + 4 + 8 + 16; 19]);
+    assert!(distances(1).is_empty());
 }
 
 #[test]
