@@ -64,7 +64,7 @@ impl biglock::Storage for Nowhere {
     fn write(
         &mut self,
         _: &biglock::Outside,
-        _: &biglock::Batch,
+        _: biglock::Batch,
     ) -> Result<(), biglock::StorageError> {
         Ok(())
     }

@@ -17,7 +17,7 @@ use bincode::serde::{
     borrow_decode_from_slice, decode_from_slice, encode_into_slice, encode_to_vec,
 };
 use bytes::Bytes;
-use serde::de::{DeserializeOwned, Deserializer, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -123,7 +123,20 @@ pub(crate) fn read_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D:
             })
         }
 
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+            Ok(Bytes::copy_from_slice(bytes))
+        }
+
         fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
+            Ok(bytes.into())
+        }
+
+        /// Other formats have no bytes.
+        fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Bytes, A::Error> {
+            let mut bytes = Vec::new();
+            while let Some(byte) = all.next_element()? {
+                bytes.push(byte);
+            }
             Ok(bytes.into())
         }
     }

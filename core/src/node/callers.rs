@@ -72,6 +72,7 @@ impl Told {
             Told::Proposal(who, _) => matches!(who, Tell::Call(_)),
             Told::Read(who, _) => matches!(who, Tell::Call(_)),
             Told::Snapshot(who, _) => matches!(who, Tell::Call(_)),
+            Told::Nothing(_) => false,
         }
     }
 

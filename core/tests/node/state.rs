@@ -232,6 +232,7 @@ fn a_snapshot_is_told_when_it_is_durable() {
     word.send(Word::Done).unwrap();
     word.send(Word::Done).unwrap();
     let bench = leader_of_three(gate, Keeper::new().0);
+    bench.until_left("finish applying");
     for _ in 0..2 {
         asked.recv_timeout(PATIENCE).unwrap();
     }
