@@ -179,7 +179,7 @@ impl Engine {
 
     /// Handles several that arrived together: one section, a sequence of whole handlers, with one write after it and one answer where one
     /// will do.
-    pub fn receive_all(&self, outside: &mut Outside, messages: impl IntoIterator<Item = Message>) {
+    pub fn receive_all(&self, outside: &mut Outside, messages: Vec<Message>) {
         let work = self.monitor.enter(outside, "handle a message", |section| {
             let now = section.now();
             messages

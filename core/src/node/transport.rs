@@ -88,7 +88,7 @@ impl Inbox {
 
     /// The same for several that arrived together. What one proposer after the other made the leader send is written once then, and answered
     /// once. Not too many: nobody else has the lock meanwhile.
-    pub fn deliver_all(&self, outside: &mut Outside, messages: impl IntoIterator<Item = Message>) {
+    pub fn deliver_all(&self, outside: &mut Outside, messages: Vec<Message>) {
         self.engine.receive_all(outside, messages);
     }
 

@@ -52,7 +52,7 @@ fn messages_that_arrive_together_share_a_write_and_an_answer() {
     };
     let news = [append(0, 0, &[1, 1], 0), append(2, 1, &[1], 2)].map(message);
     let receiving = begin("receive", move || {
-        inbox.deliver_all(&mut Outside::claim("test"), news);
+        inbox.deliver_all(&mut Outside::claim("test"), news.into());
     });
     // The term and all three entries, and no other write after it.
     asked.recv_timeout(PATIENCE).unwrap();

@@ -189,7 +189,8 @@ impl Receiver {
     fn deliver_entries(&self, outside: &mut Outside, taken: &mut Taken) {
         taken.bytes = 0;
         if !taken.entries.is_empty() {
-            self.inbox.deliver_all(outside, taken.entries.drain(..));
+            let entries = std::mem::take(&mut taken.entries);
+            self.inbox.deliver_all(outside, entries);
         }
     }
 
