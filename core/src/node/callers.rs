@@ -1,6 +1,6 @@
 //! Those who wait for the end of what they asked for, each for its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::applier::Reply;
 use super::{ReadError, Stopped, Undecided};
@@ -87,11 +87,18 @@ impl Told {
     }
 }
 
+/// Somebody who proposed the entry of this term at this index.
+struct Proposed {
+    index: u64,
+    term: Term,
+    who: Tell<Decided>,
+}
+
 /// All who wait.
 #[derive(Default)]
 pub(super) struct Callers {
-    /// Who proposed which entry. By index **and term**: another entry may take the index.
-    proposals: BTreeMap<(u64, Term), Tell<Decided>>,
+    /// Who proposed which entry, in the order of the log. By index **and term**: another entry may take the index.
+    proposals: VecDeque<Proposed>,
     /// The term of the last entry that was applied.
     applied_term: Term,
     /// When proposals that nobody has decided by then are given up: some time after this node has lost the lead, or after it has
@@ -113,7 +120,20 @@ pub(super) struct Callers {
 
 impl Callers {
     pub(super) fn proposes(&mut self, at: Position, who: Tell<Decided>) {
-        self.proposals.insert((at.index, at.term), who);
+        let Position { index, term } = at;
+        let before = |other: &Proposed| (other.index, other.term) < (index, term);
+        // Behind all others, unless a leader before had the place, or a later one, for another entry.
+        let place = match self.proposals.back() {
+            Some(last) if !before(last) => self.proposals.partition_point(before),
+            _ => self.proposals.len(),
+        };
+        self.proposals.insert(place, Proposed { index, term, who });
+    }
+
+    /// How many proposals are for entries up to this index: they stand in front.
+    fn proposed_up_to(&self, index: u64) -> usize {
+        self.proposals
+            .partition_point(|proposed| proposed.index <= index)
     }
 
     pub(super) fn reads(&mut self, id: ReadId, who: Tell<Served>) {
@@ -142,20 +162,23 @@ impl Callers {
     /// later index: terms never go down along a log, so no such entry can follow (5.3).
     pub(super) fn applied(&mut self, first: u64, replies: Vec<(Term, Reply)>) {
         let last = first + replies.len() as u64 - 1;
-        let later = self.proposals.split_off(&(last + 1, Term(0)));
-        let decided = std::mem::replace(&mut self.proposals, later);
+        let decided = self.proposed_up_to(last);
         let newest = replies.last().map_or(self.applied_term, |(term, _)| *term);
         if newest > self.applied_term {
             self.applied_term = newest;
-            let earlier = |(_, term): &(u64, Term), _: &mut Tell<Decided>| *term < newest;
-            let lost = self.proposals.extract_if(.., earlier);
-            let lost = lost.map(|(_, who)| Told::Proposal(who, Err(Undecided::Lost)));
-            self.told.extend(lost);
+            for later in self.proposals.split_off(decided) {
+                match later.term < newest {
+                    true => self
+                        .told
+                        .push(Told::Proposal(later.who, Err(Undecided::Lost))),
+                    false => self.proposals.push_back(later),
+                }
+            }
         }
-        self.told.reserve(decided.len());
+        self.told.reserve(decided);
         // Both are in the order of the log.
         let mut replies = (first..).zip(replies).peekable();
-        for ((index, term), who) in decided {
+        for Proposed { index, term, who } in self.proposals.drain(..decided) {
             while replies.next_if(|(at, _)| *at < index).is_some() {}
             // Not taken by one who has lost: the one who has it may follow.
             let what = match replies.next_if(|(at, (of, _))| (*at, *of) == (index, term)) {
@@ -170,10 +193,10 @@ impl Callers {
 
     /// A snapshot has taken the place of the entries up to `index`: what became of those, nobody here can tell.
     pub(super) fn skipped(&mut self, index: u64) {
-        let later = self.proposals.split_off(&(index + 1, Term(0)));
-        let skipped = std::mem::replace(&mut self.proposals, later);
-        let unknown = |who| Told::Proposal(who, Err(Undecided::Unknown));
-        self.told.extend(skipped.into_values().map(unknown));
+        let skipped = self.proposed_up_to(index);
+        let skipped = self.proposals.drain(..skipped);
+        let unknown = |skipped: Proposed| Told::Proposal(skipped.who, Err(Undecided::Unknown));
+        self.told.extend(skipped.map(unknown));
         self.serve_reads(index);
     }
 
@@ -234,8 +257,10 @@ impl Callers {
     /// reach, a leader's followers may be stuck, and nobody waits for ever.
     pub(super) fn look_after(&mut self, leads: bool, commit: u64, give_up: Time) {
         // Those that are committed wait for this node's own state machine alone.
-        let undecided = self.proposals.range((commit + 1, Term(0))..);
-        let waits = undecided.into_iter().next().is_some();
+        let waits = self
+            .proposals
+            .back()
+            .is_some_and(|last| last.index > commit);
         let advances = leads && commit > self.committed;
         self.committed = commit;
         self.abandon_at = match self.abandon_at {
@@ -252,16 +277,16 @@ impl Callers {
     pub(super) fn abandon(&mut self, commit: u64, now: Time) {
         if self.abandon_at.is_some_and(|at| at <= now) {
             self.abandon_at = None;
-            let undecided = self.proposals.split_off(&(commit + 1, Term(0)));
-            let unknown = |who| Told::Proposal(who, Err(Undecided::Unknown));
-            self.told.extend(undecided.into_values().map(unknown));
+            let undecided = self.proposals.split_off(self.proposed_up_to(commit));
+            let unknown = |one: Proposed| Told::Proposal(one.who, Err(Undecided::Unknown));
+            self.told.extend(undecided.into_iter().map(unknown));
         }
     }
 
     /// The node has stopped: everyone is told so.
     pub(super) fn stop(&mut self, why: &Stopped) {
-        let proposals = std::mem::take(&mut self.proposals).into_values();
-        let stopped = |who| Told::Proposal(who, Err(Undecided::Stopped(why.clone())));
+        let proposals = std::mem::take(&mut self.proposals).into_iter();
+        let stopped = |one: Proposed| Told::Proposal(one.who, Err(Undecided::Stopped(why.clone())));
         self.told.extend(proposals.map(stopped));
         let reads = std::mem::take(&mut self.reads).into_values();
         let reads = reads.chain(
