@@ -14,6 +14,7 @@ mod shared;
 mod state_machine;
 mod status;
 mod storage;
+mod trace;
 mod transport;
 
 pub use applier::{Applier, Done, Job, Reply};
@@ -32,6 +33,7 @@ pub use status::{Leadership, NoLeader, Status, Votes};
 #[cfg(feature = "redb")]
 pub use storage::RedbStorage;
 pub use storage::{Batch, MemoryStorage, Storage, Stored, Suffix};
+pub use trace::{Mark, Note, Record, Recorder, START, Visible};
 pub use transport::{Inbox, LocalNetwork, LocalTransport, Transport};
 
 pub use crate::lock::{Activity, ThreadActivity};

@@ -32,5 +32,6 @@ pub mod plant;
 pub mod record;
 pub mod report;
 pub mod sim;
+pub mod spec;
 #[cfg(biglock_loom)]
 pub mod world;

@@ -101,6 +101,8 @@ struct Context {
     number: u64,
     network: Network,
     laws: Laws,
+    /// What the specification knows, and asks of every step.
+    spec: crate::spec::Cluster,
     outside: Outside,
     told: Mailbox,
     tickets: u64,
@@ -153,6 +155,7 @@ impl Sim {
                 number: 0,
                 network: Network::new(Weather::fair()),
                 laws: Laws::default(),
+                spec: crate::spec::Cluster::new(),
                 outside: Outside::claim("simulator"),
                 told: Mailbox::default(),
                 tickets: 0,

@@ -23,6 +23,7 @@ use self::edges::{ModelDisk, ModelMachine, ModelWire, Watch};
 use self::ledger::Ledger;
 use crate::harness::Run;
 use crate::record::Event;
+use crate::spec::Log;
 
 /// The election timeout of every model: a fixed one, since time passes only when a thread makes it.
 pub const TIMEOUT: Duration = Duration::from_millis(100);
@@ -209,6 +210,7 @@ impl World {
             ledger.boots.get(&id).copied().unwrap_or(0)
         };
         let raft = Raft::new(at, settings, spec.disk);
+        self.ledger().refine(id, &raft, false);
         let disk = ModelDisk {
             node: id,
             boot,
@@ -244,16 +246,22 @@ impl World {
 
     /// A vote that node `voter`, which is not in the model, gave: it is in the ledger, so a leader may count it.
     pub fn vote(&self, voter: u64, term: u64, candidate: u64) -> Message {
-        self.ledger()
-            .give_vote(Term(term), NodeId(voter), NodeId(candidate));
-        message(
-            voter,
-            candidate,
-            term,
-            Body::VoteReply {
-                answer: Answer::Granted,
-            },
-        )
+        let (of, by, to) = (Term(term), NodeId(voter), NodeId(candidate));
+        {
+            let mut ledger = self.ledger();
+            ledger.give_vote(of, by, to);
+            ledger.spec.assume_vote(of, by, to);
+        }
+        let answer = Answer::Granted;
+        message(voter, candidate, term, Body::VoteReply { answer })
+    }
+
+    /// A node that is not in the model says this: the specification takes it for true.
+    pub fn said(&self, message: Message) -> Message {
+        if self.run.engine(message.from).is_none() {
+            self.ledger().spec.assume(&message);
+        }
+        message
     }
 
     /// A line in the picture.
@@ -298,7 +306,16 @@ impl World {
         let mut ledger = self.ledger();
         for id in [leader, voter] {
             ledger.give_vote(Term(term), NodeId(id), NodeId(leader));
+            if self.run.engine(NodeId(id)).is_none() {
+                ledger
+                    .spec
+                    .assume_vote(Term(term), NodeId(id), NodeId(leader));
+            }
         }
+        let none_known = Log::default();
+        ledger
+            .spec
+            .assume_leader(Term(term), NodeId(leader), &none_known, 0);
         ledger.leaders.insert(Term(term), NodeId(leader));
     }
 
@@ -393,7 +410,7 @@ impl World {
             commit,
             beat,
         };
-        message(from, to, term, body)
+        self.said(message(from, to, term, body))
     }
 
     /// A leader that is not in the model, and was [elected](World::elected), sends a snapshot in one piece: of the state after these commands,
@@ -426,7 +443,12 @@ impl World {
             bytes: data.into(),
         };
         let beat = Beat::default();
-        message(from, to, term, Body::InstallSnapshot { chunk, beat })
+        self.said(message(
+            from,
+            to,
+            term,
+            Body::InstallSnapshot { chunk, beat },
+        ))
     }
 
     /// A node that is not in the model says that it has what the leader of `term` has, up to `index`: it is in the ledger, so that leader
@@ -434,7 +456,7 @@ impl World {
     pub fn acknowledged(&self, from: u64, to: u64, term: u64, index: u64) -> Message {
         self.ledger().acknowledge(Term(term), NodeId(from), index);
         let (beat, answer) = (Beat::default(), Appended::Matched(index));
-        message(from, to, term, Body::AppendReply { beat, answer })
+        self.said(message(from, to, term, Body::AppendReply { beat, answer }))
     }
 
     /// Proposes a command, of which there is no other. What its proposer is told is judged, and [`World::all_told`] says that it is told.

@@ -11,8 +11,8 @@ use super::{
     ProposeError, ReadError, SessionCall, Shared, StartError, StateMachine, Status, Stopped,
     Storage, Tell, TransferError, Transport, Undecided, WaitError,
 };
-use crate::lock::Monitor;
 use crate::lock::sync::{JoinHandle, spawn};
+use crate::lock::{Monitor, Observer};
 use crate::rules::{At, Change, NodeId, Payload, Position, Raft, SessionRequest};
 use crate::{Outside, ThreadActivity};
 
@@ -35,9 +35,24 @@ impl Node {
     /// nothing is left running.
     pub fn start(
         config: Config,
+        storage: impl Storage + 'static,
+        transport: impl Transport + 'static,
+        state_machine: impl StateMachine + 'static,
+    ) -> Result<Node, StartError> {
+        Node::start_observed(config, storage, transport, state_machine, None)
+    }
+
+    /// The same, and `observer` sees each critical section go by: for traces. It is called with the lock held, so it must do nothing but
+    /// take notes; what it costs, everything costs.
+    ///
+    /// # Errors
+    /// As [`start`](Node::start).
+    pub fn start_observed(
+        config: Config,
         mut storage: impl Storage + 'static,
         transport: impl Transport + 'static,
         state_machine: impl StateMachine + 'static,
+        observer: Option<Arc<dyn Observer<Shared>>>,
     ) -> Result<Node, StartError> {
         let mut settings = config.validate()?;
         settings.max_payload = transport.max_payload();
@@ -58,7 +73,10 @@ impl Node {
         let raft = Raft::new(at, settings, stored);
         let machine = Box::new(state_machine);
         let shared = Shared::new(raft, Box::new(storage), machine, random.u64(..));
-        let monitor = Monitor::with_clock(shared, config.clock);
+        let mut monitor = Monitor::with_clock(shared, config.clock);
+        if let Some(observer) = observer {
+            monitor = monitor.observed_by(observer);
+        }
         Node::run(Arc::new(Engine::new(
             monitor,
             config.id,

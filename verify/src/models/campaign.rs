@@ -140,8 +140,9 @@ fn shrinking_deadline(world: &World) {
     let node = world.node(NodeSpec::new(1, 3).first_deadline(Time::from_millis(500)));
     world.elected(2, 1, 3);
     let hears = node.clone();
+    let heartbeat = world.said(heartbeat(2, 1, 1));
     world.thread("receiver", move |outside| {
-        hears.receive(outside, heartbeat(2, 1, 1));
+        hears.receive(outside, heartbeat);
         hears.monitor().tick(outside, DEADLINE);
     });
     disturb(world, &node, 1);

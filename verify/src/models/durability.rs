@@ -67,8 +67,8 @@ fn crash(world: &World) {
             None => "not told before the crash",
         });
         let again = there.restart(NodeSpec::new(1, 3));
-        again.receive(outside, request(3, 1, 1));
-        again.receive(outside, request(2, 1, 1));
+        again.receive(outside, there.said(request(3, 1, 1)));
+        again.receive(outside, there.said(request(2, 1, 1)));
         if before.is_none() {
             there.reached("told after the crash");
         }
@@ -91,7 +91,7 @@ fn candidacy_crash(world: &World) {
     world.thread("crash", move |outside| {
         there.crash(1);
         let again = there.restart(NodeSpec::new(1, 3));
-        again.receive(outside, request(3, 1, 1));
+        again.receive(outside, there.said(request(3, 1, 1)));
         match there.vote_of(1, 1).map(|id| id.0) {
             Some(3) => there.reached("the vote was given to 3"),
             Some(1) => there.reached("its requests had been sent"),

@@ -82,7 +82,7 @@ pub fn receive(
     messages: impl IntoIterator<Item = Message>,
 ) {
     let node = node.clone();
-    let messages: Vec<Message> = messages.into_iter().collect();
+    let messages: Vec<Message> = messages.into_iter().map(|m| world.said(m)).collect();
     world.thread(name, move |outside| {
         if messages.is_empty() {
             node.monitor().disturb(outside);

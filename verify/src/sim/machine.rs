@@ -19,6 +19,7 @@ use super::clock::Drifting;
 use super::disk::Disk;
 use super::laws::Seen;
 use super::{Context, Event, between};
+use crate::spec::{Cluster, Watched};
 
 /// A machine of the cluster.
 pub(super) struct Machine {
@@ -39,6 +40,7 @@ pub(super) struct Life {
     /// What its apply thread applies to.
     pub(super) store: KvStore,
     seen: Seen,
+    watched: Watched,
     /// The campaign of the election thread.
     ballot: Option<Ballot>,
     /// What waits for the receiving thread while that waits for the disk.
@@ -121,10 +123,13 @@ impl Machine {
         let shared = Shared::new(raft, disk, machine, seed);
         let mut seen = Seen::default();
         context.laws.after_section(&mut seen, &shared.raft);
+        let mut watched = Watched::default();
+        refine(&mut context.spec, &mut watched, &shared);
         self.life = Some(Life {
             shared,
             store,
             seen,
+            watched,
             ballot: None,
             inbox: VecDeque::new(),
             writing: None,
@@ -319,6 +324,7 @@ impl Machine {
         context
             .laws
             .after_section(&mut life.seen, &life.shared.raft);
+        refine(&mut context.spec, &mut life.watched, &life.shared);
         result
     }
 
@@ -582,6 +588,14 @@ impl Life {
     /// Whether its state machine works.
     pub(super) fn is_applying(&self) -> bool {
         self.job.is_some()
+    }
+}
+
+/// Every step of a node is one that the specification allows.
+fn refine(spec: &mut Cluster, watched: &mut Watched, shared: &Shared) {
+    let stopped = shared.stopped().is_some();
+    if let Err(refused) = watched.step(spec, &shared.raft, stopped) {
+        panic!("{refused}");
     }
 }
 

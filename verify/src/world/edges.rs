@@ -163,6 +163,7 @@ impl Transport for ModelWire {
                 let answer = self.world.ledger().answer(message);
                 let node = self.world.run.engine(self.node);
                 if let (Some(answer), Some(node)) = (answer, node) {
+                    let answer = self.world.said(answer);
                     let mut there = Outside::claim(outside.thread());
                     node.receive(&mut there, answer);
                 }

@@ -8,6 +8,7 @@ use biglock::{Entry, Message, NodeId, Payload, Position, Stored, Term};
 use bytes::Bytes;
 
 use crate::harness::Run;
+use crate::spec::{Cluster, Watched};
 
 /// What happened, across all nodes: what the laws are about.
 #[derive(Default)]
@@ -59,6 +60,9 @@ pub(super) struct Ledger {
     pub(super) fresh: u64,
     /// How often each node ran each command.
     pub(super) ran: BTreeMap<(NodeId, Bytes), u64>,
+    /// What the specification knows.
+    pub(super) spec: Cluster,
+    watched: BTreeMap<NodeId, Watched>,
 }
 
 impl Ledger {
@@ -79,6 +83,15 @@ impl Ledger {
     /// A node starts again, and knows no longer what is committed.
     pub(super) fn restarted(&mut self, node: NodeId) {
         self.commits.remove(&node);
+        self.watched.remove(&node);
+    }
+
+    /// Every step of a node is one that the specification allows; its first says what is on its disk.
+    pub(super) fn refine(&mut self, node: NodeId, raft: &Raft, stopped: bool) {
+        let watched = self.watched.entry(node).or_default();
+        if let Err(refused) = watched.step(&mut self.spec, raft, stopped) {
+            panic!("{refused}");
+        }
     }
 
     /// One vote per term: whoever answers for a voter answers the same.
@@ -170,6 +183,7 @@ impl Ledger {
             }
         }
         self.check_entries(node, raft);
+        self.refine(node, raft, shared.stopped().is_some());
         if role == Some(RoleKind::Leader) && kind != RoleKind::Leader {
             run.reached_by_threads("a leader steps down");
         }
