@@ -27,7 +27,7 @@ VARIABLES
   votes,      \* <<term, voter, candidate>>: votes that are durable
   elections,  \* [term, leader, voters, log]: who was elected, by whom, with which log
   leaderLog,  \* term -> the log of the leader of that term, as far as it got
-  acked,      \* term -> server -> up to which index the server's disk has entries of the leader of that term
+  acked,      \* term -> server -> up to which index it told the leader of that term that its disk has what the leader has
   committed,  \* term -> what the leader of that term knew to be committed
   restarts
 
@@ -143,9 +143,19 @@ Persist(n) ==
   /\ votes' = IF vote[n] = Nobody THEN votes ELSE votes \cup {<<term[n], n, vote[n]>>}
   /\ requests' = IF role[n] # "candidate" THEN requests
                  ELSE requests \cup {[term |-> term[n], candidate |-> n, last |-> Last(log[n])]}
-  /\ acked' = IF term[n] > 0 /\ Last(log[n]).term = term[n]
-              THEN [acked EXCEPT ![term[n]][n] = Len(log[n])] ELSE acked
-  /\ UNCHANGED <<term, vote, log, role, commit, elections, leaderLog, committed, restarts>>
+  /\ UNCHANGED <<term, vote, log, role, commit, elections, leaderLog, acked, committed, restarts>>
+
+\* Figure 2, the answer to AppendEntries, which becomes matchIndex: up to which index the log is the leader's, and on the disk. The leader
+\* tells itself as well.
+Acknowledge(n) ==
+  LET same(k) == /\ k <= Len(dLog[n]) /\ k <= Len(log[n]) /\ k <= Len(leaderLog[term[n]])
+                 /\ Prefix(dLog[n], k) = Prefix(leaderLog[term[n]], k)
+                 /\ Prefix(log[n], k) = Prefix(leaderLog[term[n]], k)
+  IN \E k \in 1..MaxLog :
+    /\ term[n] > 0 /\ dTerm[n] = term[n] /\ k > acked[term[n]][n]
+    /\ same(k) /\ (k = MaxLog \/ ~same(k + 1))
+    /\ acked' = [acked EXCEPT ![term[n]][n] = k]
+    /\ UNCHANGED <<term, vote, log, dTerm, dVote, dLog, role, commit, requests, votes, elections, leaderLog, committed, restarts>>
 
 \* 5.2: "When servers start up, they begin as followers", with what figure 2 calls persistent and nothing else.
 Restart(n) ==
@@ -158,7 +168,7 @@ Restart(n) ==
   /\ UNCHANGED <<dTerm, dVote, dLog, requests, votes, elections, leaderLog, acked, committed>>
 
 Next == \E n \in Server :
-  \/ Timeout(n) \/ BecomeLeader(n) \/ ClientRequest(n) \/ StepDown(n) \/ Persist(n) \/ Restart(n)
+  \/ Timeout(n) \/ BecomeLeader(n) \/ ClientRequest(n) \/ StepDown(n) \/ Persist(n) \/ Acknowledge(n) \/ Restart(n)
   \/ \E t \in Term : UpdateTerm(n, t)
   \/ \E c \in Server : GrantVote(n, c)
   \/ \E k \in 0..MaxLog : AcceptEntries(n, k) \/ AdvanceCommit(n, k) \/ LearnCommit(n, k)

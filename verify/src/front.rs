@@ -13,6 +13,7 @@ use biglock_verify::plant::Nursery;
 use biglock_verify::report::{
     BugRow, Failure, Golden, ModelRow, bug_table, model_table, thousands,
 };
+use biglock_verify::spec::trace;
 use biglock_verify::{diagram, models};
 use clap::Parser;
 
@@ -43,6 +44,9 @@ struct Args {
     /// How many run at a time. Default: the number of cores.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+    /// Check the traces of a real cluster instead: the files that its nodes wrote with `biglock node --trace FILE`, all of them.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    trace: Vec<PathBuf>,
     /// Run one model in this process. For this program's own use.
     #[arg(long, hide = true, value_name = "MODEL")]
     child: Option<String>,
@@ -53,7 +57,9 @@ pub fn main() -> ExitCode {
     if let Some(name) = &args.child {
         return child(name);
     }
-    let result = if args.bugs {
+    let result = if !args.trace.is_empty() {
+        check_traces(&args.trace)
+    } else if args.bugs {
         run_bugs(&args)
     } else {
         run_models(&args)
@@ -66,6 +72,15 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn check_traces(files: &[PathBuf]) -> Result<bool, String> {
+    let result = trace::check_files(files);
+    match &result {
+        Ok(summary) => println!("{summary}"),
+        Err(why) => println!("{why}"),
+    }
+    Ok(result.is_ok())
 }
 
 fn root() -> &'static Path {

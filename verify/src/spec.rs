@@ -20,7 +20,7 @@ use std::fmt;
 
 use biglock::node::{Mark, Record, Recorder, START, Visible};
 use biglock::rules::{Answer, Appended, Body, Raft, WriteId};
-use biglock::{Message, NodeId, Position, RoleKind, Term};
+use biglock::{Message, NodeId, Position, RoleKind, Stored, Term};
 
 pub use log::Log;
 
@@ -119,8 +119,8 @@ pub struct Cluster {
     committed: Log,
     /// The last entry that the leader of a term committed.
     committed_in: BTreeMap<Term, Position>,
-    /// Nodes whose records end, and the term in which they do: what they did later may be assumed.
-    silent: BTreeMap<NodeId, Term>,
+    /// Gaps in the records of nodes, from a term to another: what they did meanwhile may be assumed. The last may be open.
+    silent: BTreeMap<NodeId, Vec<(Term, Option<Term>)>>,
     /// Whether there are nodes without any record, of which everything may be assumed.
     strangers: bool,
     /// Whether anything may be assumed at the moment.
@@ -133,18 +133,24 @@ impl Cluster {
         Cluster::default()
     }
 
-    /// Explains one record: [`start`](Cluster::start) or [`step`](Cluster::step).
+    /// Explains one record: [`start`](Cluster::start) or [`step`](Cluster::step). If it is refused, the cluster is as it was: the record may be
+    /// offered again, when more is known.
     ///
     /// # Errors
-    /// If no action does.
+    /// If no action explains it.
     pub fn record(&mut self, record: &Record) -> Result<Vec<Action>, Refused> {
         let Record {
             node, now, entries, ..
         } = record;
-        match record.section == START {
+        let before = Before::of(self, record);
+        let result = match record.section == START {
             true => self.start(*node, now, entries),
             false => self.step(*node, now, entries),
+        };
+        if result.is_err() {
+            before.restore(self);
         }
+        result
     }
 
     /// A node has started. What it found on its disk is taken as it is the first time; afterwards it must be what was there.
@@ -192,6 +198,9 @@ impl Cluster {
             stopped: false,
         };
         self.tell(id, &node)?;
+        if let Some((_, until @ None)) = self.silent.get_mut(&id).and_then(|gaps| gaps.last_mut()) {
+            *until = Some(node.term);
+        }
         self.nodes.insert(id, node);
         Ok(done)
     }
@@ -199,7 +208,7 @@ impl Cluster {
     /// A node has left a critical section. `entries` are those that were not in its log before.
     ///
     /// # Errors
-    /// If the specification has no step that does this. A refused step may be offered again, when more is known.
+    /// If the specification has no step that does this. What a part of it did to the ghosts stays.
     pub fn step(
         &mut self,
         id: NodeId,
@@ -298,7 +307,18 @@ impl Cluster {
     /// A node's records end here, though the node may not: from now on it may have done anything.
     pub fn falls_silent(&mut self, id: NodeId) {
         let term = self.nodes.get(&id).map_or(Term(0), |node| node.term);
-        self.silent.insert(id, term);
+        self.silent.entry(id).or_default().push((term, None));
+    }
+
+    /// Whether a node's records have a gap at the moment.
+    fn is_silent(&self, id: NodeId) -> bool {
+        let last = self.silent.get(&id).and_then(|gaps| gaps.last());
+        matches!(last, Some((_, None)))
+    }
+
+    /// Whether this node has started.
+    fn knows(&self, id: NodeId) -> bool {
+        self.nodes.contains_key(&id)
     }
 
     /// There are nodes without any record.
@@ -308,13 +328,13 @@ impl Cluster {
 
     /// Whether this node's doings in this term may be assumed.
     fn may_assume(&self, id: NodeId, term: Term) -> bool {
-        let silent = self.silent.get(&id).is_some_and(|since| *since <= term);
+        let silent = self.silent.get(&id).is_some_and(|gaps| within(gaps, term));
         self.assuming && (silent || self.strangers && !self.nodes.contains_key(&id))
     }
 
     /// Whether somebody's may.
     fn may_assume_some(&self, term: Term) -> bool {
-        let silent = self.silent.values().any(|since| *since <= term);
+        let silent = self.silent.values().any(|gaps| within(gaps, term));
         self.assuming && (silent || self.strangers)
     }
 
@@ -370,7 +390,7 @@ impl Cluster {
     /// `Restart`: with what was durable, or what a write that was under way had in it.
     fn restart(&mut self, id: NodeId, now: &Visible) -> Result<(), Refused> {
         let node = &self.nodes[&id];
-        let may_have_done_more = self.silent.contains_key(&id);
+        let may_have_done_more = self.is_silent(id);
         let (term, vote) = (now.hard_state.term, now.hard_state.voted_for);
         let why = if term < node.durable.0 {
             let kept = node.durable.0;
@@ -388,7 +408,7 @@ impl Cluster {
         } else {
             let log = Log::of(now);
             let kept = node.log_durable;
-            if log.agree_up_to(&node.log, kept) || may_have_done_more && self.silent[&id] < term {
+            if log.agree_up_to(&node.log, kept) || may_have_done_more && node.term < term {
                 return Ok(());
             }
             format!(
@@ -444,6 +464,107 @@ impl Watched {
             false => cluster.step(raft.id(), &note.now, &note.marks()),
         }
     }
+}
+
+/// `Persist`, where the disk itself can be looked at: what the node takes for durable is there.
+///
+/// # Errors
+/// If it is not.
+pub fn is_on_disk(raft: &Raft, disk: &Stored) -> Result<(), Refused> {
+    let hard_state = raft.hard_state();
+    if raft.is_hard_state_durable() && disk.hard_state != hard_state {
+        let why = format!(
+            "takes {hard_state:?} for durable, and its disk holds {:?}: what is told must survive a crash (figure 2)",
+            disk.hard_state
+        );
+        return Err(refused(raft.id(), why));
+    }
+    let index = raft.durable_log();
+    let entry = raft
+        .log()
+        .term_at(index)
+        .map(|term| Position { term, index });
+    match entry.filter(|entry| index > 0 && !holds(disk, *entry)) {
+        Some(Position { term, index }) => {
+            let why = format!(
+                "takes entry {index} of {term} for durable, and it is not on its disk: what is told must survive a crash (figure 2)"
+            );
+            Err(refused(raft.id(), why))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether this entry survives a crash.
+pub fn holds(disk: &Stored, entry: Position) -> bool {
+    let in_snapshot = disk.snapshot.as_ref().map_or(0, |s| s.last.index);
+    let offset = entry.index.checked_sub(disk.first());
+    let held = offset.and_then(|at| disk.entries.get(usize::try_from(at).ok()?));
+    entry.index <= in_snapshot || held.is_some_and(|held| held.term == entry.term)
+}
+
+/// The ghosts that a record of one node can change, before it did.
+struct Before {
+    term: Term,
+    node: NodeId,
+    told: bool,
+    request: Option<Position>,
+    vote: Option<NodeId>,
+    election: Option<Election>,
+    acked: Option<u64>,
+    committed: Log,
+    committed_in: Option<Position>,
+    /// Entries that nobody had.
+    new: Vec<Position>,
+}
+
+impl Before {
+    fn of(cluster: &Cluster, record: &Record) -> Before {
+        let (term, node) = (record.now.hard_state.term, record.node);
+        let marks = record.entries.iter().map(|mark| mark.at);
+        Before {
+            term,
+            node,
+            told: cluster.terms.contains(&term),
+            request: cluster.requests.get(&(term, node)).copied(),
+            vote: cluster.votes.get(&(term, node)).copied(),
+            election: cluster.elections.get(&term).cloned(),
+            acked: cluster.acked.get(&(term, node)).copied(),
+            committed: cluster.committed.clone(),
+            committed_in: cluster.committed_in.get(&term).copied(),
+            new: marks
+                .filter(|at| !cluster.entries.contains_key(at))
+                .collect(),
+        }
+    }
+
+    fn restore(self, cluster: &mut Cluster) {
+        let (term, place) = (self.term, (self.term, self.node));
+        if !self.told {
+            cluster.terms.remove(&term);
+        }
+        put_back(&mut cluster.requests, place, self.request);
+        put_back(&mut cluster.votes, place, self.vote);
+        put_back(&mut cluster.elections, term, self.election);
+        put_back(&mut cluster.acked, place, self.acked);
+        cluster.committed = self.committed;
+        put_back(&mut cluster.committed_in, term, self.committed_in);
+        for at in self.new {
+            cluster.entries.remove(&at);
+        }
+    }
+}
+
+fn put_back<K: Ord, V>(ghost: &mut BTreeMap<K, V>, at: K, was: Option<V>) {
+    match was {
+        Some(value) => ghost.insert(at, value),
+        None => ghost.remove(&at),
+    };
+}
+
+fn within(gaps: &[(Term, Option<Term>)], term: Term) -> bool {
+    gaps.iter()
+        .any(|(since, until)| *since <= term && until.is_none_or(|until| term <= until))
 }
 
 fn refused(node: NodeId, why: String) -> Refused {

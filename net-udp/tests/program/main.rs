@@ -5,3 +5,4 @@ mod config;
 mod demo;
 mod node;
 mod process;
+mod trace;

@@ -19,7 +19,7 @@ use super::clock::Drifting;
 use super::disk::Disk;
 use super::laws::Seen;
 use super::{Context, Event, between};
-use crate::spec::{Cluster, Watched};
+use crate::spec::{Cluster, Watched, is_on_disk};
 
 /// A machine of the cluster.
 pub(super) struct Machine {
@@ -124,7 +124,7 @@ impl Machine {
         let mut seen = Seen::default();
         context.laws.after_section(&mut seen, &shared.raft);
         let mut watched = Watched::default();
-        refine(&mut context.spec, &mut watched, &shared);
+        refine(&mut context.spec, &mut watched, &shared, &self.disk);
         self.life = Some(Life {
             shared,
             store,
@@ -324,7 +324,12 @@ impl Machine {
         context
             .laws
             .after_section(&mut life.seen, &life.shared.raft);
-        refine(&mut context.spec, &mut life.watched, &life.shared);
+        refine(
+            &mut context.spec,
+            &mut life.watched,
+            &life.shared,
+            &self.disk,
+        );
         result
     }
 
@@ -592,9 +597,11 @@ impl Life {
 }
 
 /// Every step of a node is one that the specification allows.
-fn refine(spec: &mut Cluster, watched: &mut Watched, shared: &Shared) {
+fn refine(spec: &mut Cluster, watched: &mut Watched, shared: &Shared, disk: &Disk) {
     let stopped = shared.stopped().is_some();
-    if let Err(refused) = watched.step(spec, &shared.raft, stopped) {
+    let step = watched.step(spec, &shared.raft, stopped);
+    let result = step.and_then(|_| disk.look(|stored| is_on_disk(&shared.raft, stored)));
+    if let Err(refused) = result {
         panic!("{refused}");
     }
 }

@@ -1,1 +1,260 @@
-//! Records of a real cluster.
+//! Records of a real cluster, as `biglock node --trace FILE` writes them: a file a node, a line a critical section.
+//!
+//! The files have no clock in common. What a file says is in order; between files there is only cause and effect: a vote that is counted was
+//! given before, an entry that a follower has was made by the leader before, and so on. So the check looks for *one* order of all records
+//! that keeps the order of each file and in which every record is a step that the specification allows. Since ghosts only
+//! grow, taking whichever record can be taken finds such an order if there is one. If there is none, the cluster broke a rule, in whatever
+//! order things happened. If there is one, no more is concluded than that: what happened may have been another.
+//!
+//! A node that was killed wrote nothing about its last moments, and a node without a file nothing at all. What only such a node can have done
+//! is assumed, when nothing else explains a record, and counted.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use biglock::NodeId;
+use biglock::node::{Record, START};
+
+use super::{Action, Cluster, Refused};
+
+/// What was found in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How many records there were.
+    pub records: u64,
+    /// How many of them are visible in the specification.
+    pub steps: u64,
+    /// How often each action was taken, by its name.
+    pub actions: BTreeMap<String, u64>,
+    /// How many lives of nodes end without a last word.
+    pub cut_short: u64,
+    /// How many records are explained only by what a node did of which there is no record.
+    pub assumed: u64,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} records, {} of which change something that the specification sees:",
+            self.records, self.steps
+        )?;
+        for (action, times) in &self.actions {
+            writeln!(f, "  {times:>8}  {action}")?;
+        }
+        write!(
+            f,
+            "Every record is a step that the specification allows. {} lives ended without a last word; {} records needed something from them, \
+             or from nodes without a file.",
+            self.cut_short, self.assumed
+        )
+    }
+}
+
+/// One node's records that were not yet taken.
+struct Stream {
+    file: PathBuf,
+    records: VecDeque<(usize, Record)>,
+    /// Whether its last record says that the node stopped.
+    stopped: bool,
+    silent: bool,
+}
+
+/// Checks the files of one cluster, one of each node.
+///
+/// # Errors
+/// What is wrong with a file, or which rule is broken and where.
+pub fn check_files(paths: &[PathBuf]) -> Result<Summary, String> {
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok((path.clone(), text))
+    };
+    let files: Vec<(PathBuf, String)> = paths.iter().map(read).collect::<Result<_, String>>()?;
+    check(&files)
+}
+
+/// Checks the contents of such files.
+///
+/// # Errors
+/// As [`check_files`].
+pub fn check(files: &[(PathBuf, String)]) -> Result<Summary, String> {
+    let mut streams = BTreeMap::new();
+    for (path, text) in files {
+        let (node, stream) = parse(path, text)?;
+        if streams.insert(node, stream).is_some() {
+            return Err(format!(
+                "{}: there is another file of {node}",
+                path.display()
+            ));
+        }
+    }
+    let voters = streams.values().flat_map(|s| &s.records);
+    let mut voters = voters.flat_map(|(_, record)| &record.now.voters);
+    let mut cluster = Cluster::new();
+    if voters.any(|voter| !streams.contains_key(voter)) {
+        cluster.has_strangers();
+    }
+    Merge {
+        cluster,
+        streams,
+        summary: Summary::default(),
+    }
+    .run()
+}
+
+fn parse(path: &Path, text: &str) -> Result<(NodeId, Stream), String> {
+    let wrong = |line: usize, what: String| format!("{}:{line}: {what}", path.display());
+    let mut records: VecDeque<(usize, Record)> = VecDeque::new();
+    // A line that was cut short, by a kill.
+    let mut broken = None;
+    for (line, text) in (1..).zip(text.lines()) {
+        match serde_json::from_str::<Record>(text) {
+            Ok(record) => {
+                if let Some((line, what)) = broken.take()
+                    && record.section != START
+                {
+                    return Err(wrong(line, what));
+                }
+                records.push_back((line, record));
+            }
+            Err(e) if broken.is_none() => broken = Some((line, format!("is no record: {e}"))),
+            Err(e) => return Err(wrong(line, format!("is no record: {e}"))),
+        }
+    }
+    let Some((line, first)) = records.front() else {
+        return Err(wrong(1, "has no records".into()));
+    };
+    let node = first.node;
+    if first.section != START {
+        return Err(wrong(
+            *line,
+            "does not begin with the start of a node".into(),
+        ));
+    }
+    if let Some((line, other)) = records.iter().find(|(_, record)| record.node != node) {
+        return Err(wrong(
+            *line,
+            format!("is of {}, and the file of {node}", other.node),
+        ));
+    }
+    let stream = Stream {
+        file: path.into(),
+        records,
+        stopped: false,
+        silent: false,
+    };
+    Ok((node, stream))
+}
+
+struct Merge {
+    cluster: Cluster,
+    streams: BTreeMap<NodeId, Stream>,
+    summary: Summary,
+}
+
+/// How it is with the next record of a file.
+enum Next {
+    Taken,
+    None,
+    Refused(Refused),
+}
+
+impl Merge {
+    fn run(mut self) -> Result<Summary, String> {
+        let nodes: Vec<NodeId> = self.streams.keys().copied().collect();
+        // Everyone starts once before anything else: it takes nothing from the others.
+        for &node in &nodes {
+            self.take(node)?;
+        }
+        loop {
+            let mut waiting = Vec::new();
+            let mut moved = false;
+            for &node in &nodes {
+                loop {
+                    match self.take(node)? {
+                        Next::Taken => moved = true,
+                        Next::None => break,
+                        Next::Refused(why) => {
+                            waiting.push((node, why));
+                            break;
+                        }
+                    }
+                }
+            }
+            if moved {
+                continue;
+            }
+            if waiting.is_empty() {
+                return Ok(self.summary);
+            }
+            if !self.assume(&waiting)? {
+                return Err(self.stuck(&waiting));
+            }
+        }
+    }
+
+    /// Takes the next record of a node, if the specification explains it.
+    fn take(&mut self, node: NodeId) -> Result<Next, String> {
+        let stream = self.streams.get_mut(&node).expect("a stream of each node");
+        let next = stream.records.front();
+        let starts = next.is_none_or(|(_, record)| record.section == START);
+        let lived = self.cluster.knows(node) && !stream.stopped;
+        if starts && lived && !stream.silent {
+            // It was killed, or its file ends here.
+            stream.silent = true;
+            self.cluster.falls_silent(node);
+            self.summary.cut_short += 1;
+        }
+        let Some((line, record)) = next else {
+            return Ok(Next::None);
+        };
+        match self.cluster.record(record) {
+            Ok(actions) => {
+                self.summary.records += 1;
+                self.summary.steps += u64::from(!actions.is_empty());
+                for action in actions {
+                    *self.summary.actions.entry(name(action)).or_default() += 1;
+                }
+                stream.stopped = record.now.stopped;
+                stream.silent = false;
+                stream.records.pop_front();
+                Ok(Next::Taken)
+            }
+            Err(why) if why.missing => Ok(Next::Refused(why)),
+            Err(why) => Err(format!("{}:{line}: {why}", stream.file.display())),
+        }
+    }
+
+    /// Explains one of the records that wait by what nobody recorded. Returns whether that was possible.
+    fn assume(&mut self, waiting: &[(NodeId, Refused)]) -> Result<bool, String> {
+        for (node, _) in waiting {
+            self.cluster.assuming = true;
+            let taken = self.take(*node);
+            self.cluster.assuming = false;
+            if let Next::Taken = taken? {
+                self.summary.assumed += 1;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn stuck(&self, waiting: &[(NodeId, Refused)]) -> String {
+        let mut text = String::from(
+            "no order of the records explains them all; of these at least one has no cause in any file:",
+        );
+        for (node, why) in waiting {
+            let stream = &self.streams[node];
+            let line = stream.records.front().map_or(0, |(line, _)| *line);
+            text += &format!("\n  {}:{line}: {why}", stream.file.display());
+        }
+        text
+    }
+}
+
+fn name(action: Action) -> String {
+    let text = format!("{action:?}");
+    let end = text.find('(').unwrap_or(text.len());
+    text[..end].into()
+}

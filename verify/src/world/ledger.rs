@@ -8,7 +8,7 @@ use biglock::{Entry, Message, NodeId, Payload, Position, Stored, Term};
 use bytes::Bytes;
 
 use crate::harness::Run;
-use crate::spec::{Cluster, Watched};
+use crate::spec::{Cluster, Watched, holds, is_on_disk};
 
 /// What happened, across all nodes: what the laws are about.
 #[derive(Default)]
@@ -89,7 +89,9 @@ impl Ledger {
     /// Every step of a node is one that the specification allows; its first says what is on its disk.
     pub(super) fn refine(&mut self, node: NodeId, raft: &Raft, stopped: bool) {
         let watched = self.watched.entry(node).or_default();
-        if let Err(refused) = watched.step(&mut self.spec, raft, stopped) {
+        let step = watched.step(&mut self.spec, raft, stopped);
+        let result = step.and_then(|_| is_on_disk(raft, &self.disks[&node]));
+        if let Err(refused) = result {
             panic!("{refused}");
         }
     }
@@ -421,14 +423,6 @@ impl Ledger {
             "{node} applies {command:?} as entry {index} after {last}, and that is not what is committed"
         );
     }
-}
-
-/// Whether this entry survives a crash.
-pub(super) fn holds(disk: &Stored, position: Position) -> bool {
-    let in_snapshot = disk.snapshot.as_ref().map_or(0, |s| s.last.index);
-    let offset = position.index.checked_sub(disk.first());
-    let entry = offset.and_then(|at| disk.entries.get(usize::try_from(at).ok()?));
-    position.index <= in_snapshot || entry.is_some_and(|entry| entry.term == position.term)
 }
 
 /// The entries of a disk in a few words.

@@ -4,6 +4,7 @@ mod events;
 mod inspect;
 mod settings;
 mod store;
+mod trace;
 
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
@@ -28,6 +29,7 @@ use inspect::Inspector;
 pub use settings::Args;
 use settings::Settings;
 use store::Store;
+use trace::Trace;
 
 /// What wakes the main thread.
 enum Wake {
@@ -59,11 +61,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let keys = KvStore::new();
     let transport = UdpTransport::bind(udp)?.with_reader(kv_reader(keys.clone()));
     let storage = Store::open(id, &settings.place, events.as_ref())?;
-    let node = Arc::new(Node::start(
+    let trace = settings.trace.as_deref().map(Trace::start).transpose()?;
+    let node = Arc::new(Node::start_observed(
         settings.config,
         storage,
         transport.clone(),
         keys,
+        trace.as_ref().map(Trace::observer),
     )?);
     if let Some(events) = &events {
         events.tell(Line::Started {
@@ -97,6 +101,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     inspector.finish();
     // Nobody else holds it any more, so this ends and joins all of its threads.
     drop(node);
+    if let Some(trace) = trace {
+        trace.finish()?;
+    }
     if let Some(folder) = settings.scratch.filter(|_| orphaned) {
         remove(&folder);
     }

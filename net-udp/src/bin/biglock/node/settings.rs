@@ -29,6 +29,10 @@ pub struct Args {
     /// Write each change of leadership, and of what is durable, as a line of JSON to standard output
     #[arg(long)]
     events: bool,
+    /// Add what each critical section leaves behind, as a line of JSON, to this file, for `cargo verify --trace`. It costs each section a copy
+    /// of a few numbers, and a few hundred bytes of disk for each
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Stop when standard input ends: for a node whose supervisor holds the other end
     #[arg(long)]
     exit_with_stdin: bool,
@@ -99,6 +103,8 @@ pub struct Settings {
     pub place: Place,
     /// Whether to write events.
     pub events: bool,
+    /// Where to write the trace, if anywhere.
+    pub trace: Option<PathBuf>,
     /// Whether to stop when standard input ends.
     pub exit_with_stdin: bool,
     /// What to remove when standard input has ended.
@@ -128,6 +134,7 @@ impl Settings {
             .resolve(tuning)
             .map(|settings| Settings {
                 events: args.events,
+                trace: args.trace,
                 exit_with_stdin: args.exit_with_stdin,
                 scratch: args.scratch,
                 deadlock_detection: args.deadlock_detection,
@@ -208,6 +215,7 @@ impl About {
             max_datagram: self.max_datagram,
             place,
             events: false,
+            trace: None,
             exit_with_stdin: false,
             scratch: None,
             deadlock_detection: false,
