@@ -35,6 +35,10 @@ peers *ARGS:
 soak MINUTES="60" *ARGS:
     cargo run --release -p biglock-verify --example soak -- --minutes {{ quote(MINUTES) }} "${@:2}"
 
+# The specification in TLA+ by TLC, for small sizes: `just tlc Restart`. It needs Java and tla2tools.jar, and says so; nothing else does.
+tlc *CONFIGS:
+    verify/spec/check "$@"
+
 # Does it compile, in every part and with every feature?
 check:
     cargo check --workspace --all-targets --all-features

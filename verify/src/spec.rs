@@ -571,3 +571,6 @@ fn refused(node: NodeId, why: String) -> Refused {
     let missing = false;
     Refused { node, why, missing }
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,7 +253,7 @@ impl Merge {
     }
 }
 
-fn name(action: Action) -> String {
+pub(super) fn name(action: Action) -> String {
     let text = format!("{action:?}");
     let end = text.find('(').unwrap_or(text.len());
     text[..end].into()
