@@ -75,6 +75,9 @@ pub fn main() -> ExitCode {
 }
 
 fn check_traces(files: &[PathBuf]) -> Result<bool, String> {
+    if let Some(missing) = files.iter().find(|file| !file.is_file()) {
+        return Err(format!("there is no file {}", missing.display()));
+    }
     let result = trace::check_files(files);
     match &result {
         Ok(summary) => println!("{summary}"),

@@ -224,3 +224,6 @@ impl Recorder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Which actions explain a section: at most a few, in the order in which a section does them.
 
 use biglock::node::{Mark, Visible};
-use biglock::{NodeId, RoleKind};
+use biglock::{NodeId, RoleKind, Term};
 
 use super::{Action, Cluster, Log, Node, Refused, refused};
 
@@ -16,6 +16,7 @@ pub(super) fn explain(
     let mut step = Step {
         cluster,
         id,
+        since: node.term,
         node,
         entries,
         done: Vec::new(),
@@ -86,6 +87,8 @@ pub(super) fn explain(
 pub(super) struct Step<'a> {
     pub(super) cluster: &'a mut Cluster,
     pub(super) id: NodeId,
+    /// The term in which the section began.
+    pub(super) since: Term,
     pub(super) node: Node,
     pub(super) entries: &'a [Mark],
     pub(super) done: Vec<Action>,

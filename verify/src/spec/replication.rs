@@ -152,10 +152,21 @@ impl Step<'_> {
         }
     }
 
+    /// Messages with entries that come together are handled in one section, the last of them perhaps in a later term than the first. These are
+    /// the elections of the terms that such a section has left, whose leaders had this log up to this index.
+    fn earlier<'a>(&'a self, log: &'a Log, index: u64) -> impl Iterator<Item = &'a Election> {
+        let left = self.cluster.elections.range(self.since..self.node.term);
+        left.map(|(_, election)| election)
+            .filter(move |election| election.log.agree_up_to(log, index))
+    }
+
     /// 5.3: whoever has the last entry of a log from a leader has all that come before it from the same leader.
     fn check_leader_has(&mut self, leader: Option<NodeId>, log: &Log) -> Result<(), Refused> {
         let (term, last) = (self.node.term, log.last());
         let may_assume = self.may_assume_leader(leader);
+        if self.earlier(log, last.index).next().is_some() {
+            return Ok(());
+        }
         let leaders = &mut self
             .cluster
             .elections
@@ -259,6 +270,10 @@ impl Step<'_> {
             ));
         };
         let may_assume = self.may_assume_leader(leader);
+        let told = |election: &Election| election.commit >= index;
+        if self.earlier(&self.node.log, index).any(told) {
+            return self.learned(index);
+        }
         let election = &self.cluster.elections[&term];
         let proved = election.log.agree_up_to(&self.node.log, index);
         if index > self.node.log.last().index || !proved && !may_assume {

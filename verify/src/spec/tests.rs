@@ -303,6 +303,34 @@ fn what_is_committed_is_on_a_majority_of_disks_and_stays() {
     );
 }
 
+/// Entries of two leaders that come together are handled in one section.
+#[test]
+fn a_section_may_hear_leaders_of_two_terms() {
+    let mut three = Three::new();
+    three.elected();
+    three.step(1, &[], |now| now.log_durable = 1);
+    // Node 3, without the entry, is elected in term 2.
+    three.step(3, &[], vote(1, None));
+    three.step(3, &[], stand(3, 2));
+    three.cluster.assume_vote(Term(2), NodeId(1), NodeId(3));
+    three.step(3, &[], |now| now.role = RoleKind::Leader);
+    let hears = |now: &mut Visible| {
+        vote(2, None)(now);
+        now.log = vec![at(1, 1)];
+    };
+    let accepts = three.step(2, &[at(1, 1)], hears);
+    let expected = [
+        Action::UpdateTerm(Term(2)),
+        Action::AcceptEntries(1),
+        Action::Persist,
+    ];
+    assert_eq!(accepts, expected);
+    // But nobody led with an entry of term 1 at index 2.
+    three.refused(2, "which the leader of term 2 does not have", |now| {
+        now.log = vec![at(1, 2)]
+    });
+}
+
 #[test]
 fn two_payloads_at_one_place_are_refused() {
     let mut three = Three::new();
