@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use biglock_verify::catalogue::{self, Bug};
+use biglock_verify::explore::{Order, orders, search};
 use biglock_verify::harness::{self, Model};
 use biglock_verify::jobs::{self, Ended, Said};
 use biglock_verify::plant::Nursery;
 use biglock_verify::report::{
-    BugRow, Failure, Golden, ModelRow, bug_table, model_table, thousands,
+    BugRow, Failure, Golden, ModelRow, Searched, bug_table, model_table, thousands,
 };
 use biglock_verify::spec::trace;
 use biglock_verify::{diagram, models};
 use clap::Parser;
 
-/// Checks Biglock's shipped source: every interleaving of each model's threads, without a bound.
+/// Checks Biglock's shipped source: every interleaving of each model's threads, without a bound; and every order of the messages of several nodes,
+/// within bounds.
 #[derive(Debug, Parser)]
 #[command(name = "cargo verify", bin_name = "cargo verify")]
 struct Args {
@@ -38,6 +40,9 @@ struct Args {
     /// With --bugs: run the other checks as well that a page says find its bug.
     #[arg(long, requires = "bugs", conflicts_with = "bless")]
     also: bool,
+    /// Search larger sizes as well: for a night.
+    #[arg(long)]
+    deep: bool,
     /// Print the picture of each bug.
     #[arg(long)]
     show: bool,
@@ -50,12 +55,15 @@ struct Args {
     /// Run one model in this process. For this program's own use.
     #[arg(long, hide = true, value_name = "MODEL")]
     child: Option<String>,
+    /// How many threads that may use.
+    #[arg(long, hide = true, value_name = "N", default_value_t = 1)]
+    threads: usize,
 }
 
 pub fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(name) = &args.child {
-        return child(name);
+        return child(name, args.threads);
     }
     let result = if !args.trace.is_empty() {
         check_traces(&args.trace)
@@ -90,44 +98,67 @@ fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-fn golden() -> PathBuf {
-    root().join("verify/models.golden")
-}
+/// The counts that are kept: of executions, and of states.
+const GOLDEN: [&str; 2] = ["verify/models.golden", "verify/orders.golden"];
 
 fn run_models(args: &Args) -> Result<bool, String> {
     let wanted = |name: &str| args.filter.as_ref().is_none_or(|part| name.contains(part));
     let chosen: Vec<&'static Model> = models::all().filter(|model| wanted(model.name)).collect();
-    if chosen.is_empty() {
+    let orders = orders::all().filter(|order| args.deep || !order.deep);
+    let orders: Vec<&'static Order> = orders.filter(|order| wanted(order.name)).collect();
+    if chosen.is_empty() && orders.is_empty() {
         return Err("no model has such a name: `cargo verify --list` lists them".into());
     }
     if args.list {
-        for model in chosen {
-            println!("{:32} {}", model.name, model.property);
+        let all = chosen.iter().map(|model| (model.name, model.property));
+        for (name, property) in all.chain(orders.iter().map(|o| (o.name, o.property))) {
+            println!("{name:32} {property}");
         }
         return Ok(true);
     }
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let names: Vec<&str> = chosen.iter().map(|model| model.name).collect();
-    let job = |_, at: usize, progress: &dyn Fn(u64)| {
-        row_of(chosen[at], jobs::run_model(&program, names[at], progress))
-    };
-    let finished = |row: &ModelRow| {
-        let verdict = if row.passed() { "exhausted" } else { "FAILED" };
-        let count = thousands(row.executions);
-        format!(
-            "{:32} {count:>12} executions, {verdict}, {:.1} s",
-            row.name, row.seconds
-        )
-    };
     let at_once = args.jobs.unwrap_or_else(jobs::cores);
-    let mut rows = jobs::spread(&names, at_once, "executions", job, finished);
-    let text = fs::read_to_string(golden()).unwrap_or_default();
-    let mut kept = Golden::parse(&text);
-    if args.bless {
-        kept.bless(&rows, args.filter.is_none());
-        fs::write(golden(), kept.print()).map_err(|e| format!("{}: {e}", golden().display()))?;
+    let mut threads = run_all(
+        &chosen.iter().map(|model| model.name).collect::<Vec<_>>(),
+        at_once,
+        "executions",
+        |at, progress| {
+            row_of_model(
+                chosen[at],
+                jobs::run_model(&program, chosen[at].name, 1, progress),
+            )
+        },
+    );
+    // Each of these uses all cores.
+    let mut messages = run_all(
+        &orders.iter().map(|order| order.name).collect::<Vec<_>>(),
+        1,
+        "states",
+        |at, progress| {
+            let name = orders[at].name;
+            row_of_order(
+                orders[at],
+                jobs::run_model(&program, name, at_once, progress),
+            )
+        },
+    );
+    let mut missing = Vec::new();
+    for (path, rows) in GOLDEN.iter().zip([&mut threads, &mut messages]) {
+        let path = root().join(path);
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let mut kept = Golden::parse(&text);
+        // Larger sizes that are not run keep their counts.
+        let deep = |name: &str| orders::all().any(|order| order.deep && order.name == name);
+        let not_run = |name: &str| !args.deep && deep(name);
+        if args.bless {
+            kept.bless(rows, |name| args.filter.is_some() || not_run(name));
+            fs::write(&path, kept.print()).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
+        kept.compare(rows);
+        let gone = kept.missing(rows).into_iter().filter(|name| !not_run(name));
+        missing.extend(gone.map(String::from));
     }
-    kept.compare(&mut rows);
+    let rows = [threads, messages].concat();
     for row in &rows {
         if let Some(Failure { message, diagram }) = &row.failure {
             println!("\n{}: {}", row.name, message.trim());
@@ -136,33 +167,106 @@ fn run_models(args: &Args) -> Result<bool, String> {
     }
     println!("{}", model_table(&rows));
     let passed = rows.iter().filter(|row| row.passed()).count();
-    let executions = rows.iter().map(|row| row.executions).sum();
-    println!(
-        "{passed} of {} models hold in every interleaving: {} executions, no bound.",
-        rows.len(),
-        thousands(executions)
-    );
+    let (models, explored): (Vec<_>, Vec<_>) = rows.iter().partition(|row| is_of_threads(row));
+    if !models.is_empty() {
+        let holds = models.iter().filter(|row| row.passed()).count();
+        let executions = models.iter().map(|row| row.searched.count()).sum();
+        println!(
+            "{holds} of {} models hold in every interleaving: {} executions, no bound.",
+            models.len(),
+            thousands(executions)
+        );
+    }
+    if !explored.is_empty() {
+        let holds = explored.iter().filter(|row| row.passed()).count();
+        let states = explored.iter().map(|row| row.searched.count()).sum();
+        println!(
+            "{holds} of {} explorations hold in every order of messages: {} states, within the bounds that each states.",
+            explored.len(),
+            thousands(states)
+        );
+    }
     write_json(args, &rows)?;
-    if args.filter.is_none() && !kept.missing(&rows).is_empty() {
-        let missing = kept.missing(&rows).join(", ");
+    if args.filter.is_none() && !missing.is_empty() {
+        let missing = missing.join(", ");
         return Err(format!(
-            "verify/models.golden keeps counts of models that are gone: {missing}"
+            "counts are kept of models that are gone ({}): {missing}",
+            GOLDEN.join(", ")
         ));
     }
     Ok(passed == rows.len())
 }
 
-fn row_of(model: &Model, ended: std::io::Result<Ended>) -> ModelRow {
-    let mut row = ModelRow {
+fn is_of_threads(row: &ModelRow) -> bool {
+    matches!(row.searched, Searched::Executions { .. })
+}
+
+fn run_all(
+    names: &[&str],
+    at_once: usize,
+    unit: &str,
+    run: impl Fn(usize, &dyn Fn(u64)) -> ModelRow + Sync,
+) -> Vec<ModelRow> {
+    let job = |_, at: usize, progress: &dyn Fn(u64)| run(at, progress);
+    let finished = |row: &ModelRow| {
+        let verdict = if row.passed() { "exhausted" } else { "FAILED" };
+        let (count, unit) = (thousands(row.searched.count()), row.searched.unit());
+        format!(
+            "{:32} {count:>12} {unit}, {verdict}, {:.1} s",
+            row.name, row.seconds
+        )
+    };
+    if names.is_empty() {
+        return Vec::new();
+    }
+    jobs::spread(names, at_once, unit, job, finished)
+}
+
+fn row_of_model(model: &Model, ended: std::io::Result<Ended>) -> ModelRow {
+    let row = ModelRow {
         name: model.name.into(),
         level: "threads".into(),
         property: model.property.into(),
-        threads: model.threads,
-        executions: 0,
+        sizes: format!("{} threads", model.threads),
+        bounds: BTreeMap::new(),
+        searched: Searched::Executions { executions: 0 },
         exhausted: false,
         goals: BTreeMap::new(),
         seconds: 0.0,
         failure: None,
+    };
+    row_of(row, ended)
+}
+
+fn row_of_order(order: &Order, ended: std::io::Result<Ended>) -> ModelRow {
+    let bounds = order.bounds.list().into_iter();
+    let row = ModelRow {
+        name: order.name.into(),
+        level: "messages".into(),
+        property: order.property.into(),
+        sizes: format!("{} nodes", order.nodes),
+        bounds: bounds
+            .map(|(name, many)| (name.into(), many.into()))
+            .collect(),
+        searched: Searched::States {
+            states: 0,
+            depth: 0,
+        },
+        exhausted: false,
+        goals: BTreeMap::new(),
+        seconds: 0.0,
+        failure: None,
+    };
+    row_of(row, ended)
+}
+
+fn row_of(mut row: ModelRow, ended: std::io::Result<Ended>) -> ModelRow {
+    let searched = |count: u64, steps: Option<u64>| match steps {
+        Some(depth) => Searched::States {
+            states: count,
+            depth,
+        },
+        None => Searched::Executions { executions: count },
     };
     match ended {
         Err(e) => row.fail(format!("its process can't be started: {e}")),
@@ -171,10 +275,11 @@ fn row_of(model: &Model, ended: std::io::Result<Ended>) -> ModelRow {
             match ended.said {
                 Some(Said::Found {
                     executions,
+                    depth,
                     exhausted,
                     goals,
                 }) => {
-                    row.executions = executions;
+                    row.searched = searched(executions, depth);
                     row.exhausted = exhausted;
                     row.goals = goals;
                 }
@@ -183,9 +288,13 @@ fn row_of(model: &Model, ended: std::io::Result<Ended>) -> ModelRow {
                     message,
                     diagram,
                 }) => {
-                    row.executions = executions;
+                    let states = !is_of_threads(&row);
+                    row.searched = searched(executions, states.then_some(0));
                     row.failure = Some(Failure {
-                        message: format!("execution {executions}: {message}"),
+                        message: match states {
+                            true => format!("after {executions} states: {message}"),
+                            false => format!("execution {executions}: {message}"),
+                        },
                         diagram: Some(diagram),
                     });
                 }
@@ -275,7 +384,11 @@ fn write_json<T: serde::Serialize>(args: &Args, rows: &[T]) -> Result<(), String
 }
 
 /// Runs one model here and says how it goes, a line of JSON each.
-fn child(name: &str) -> ExitCode {
+fn child(name: &str, threads: usize) -> ExitCode {
+    if let Some(order) = orders::all().find(|order| order.name == name) {
+        explore(order, threads);
+        return ExitCode::SUCCESS;
+    }
     let Some(model) = models::all().find(|model| model.name == name) else {
         eprintln!("there is no model {name}");
         return ExitCode::from(2);
@@ -299,6 +412,7 @@ fn child(name: &str) -> ExitCode {
     let found = harness::check(model, |executions| say(&Said::Progress(executions)));
     say(&Said::Found {
         executions: found.executions,
+        depth: None,
         exhausted: found.exhausted,
         goals: found
             .goals
@@ -307,6 +421,29 @@ fn child(name: &str) -> ExitCode {
             .collect(),
     });
     ExitCode::SUCCESS
+}
+
+/// Explores one configuration here.
+fn explore(order: &'static Order, threads: usize) {
+    let found = search::search(order, threads, |states| say(&Said::Progress(states)));
+    let executions = found.states;
+    say(&match found.broken {
+        Some(broken) => Said::Broke {
+            executions,
+            message: broken.message,
+            diagram: broken.picture,
+        },
+        None => Said::Found {
+            executions,
+            depth: Some(found.depth),
+            exhausted: found.exhausted,
+            goals: found
+                .goals
+                .into_iter()
+                .map(|(goal, n)| (goal.into(), n))
+                .collect(),
+        },
+    });
 }
 
 /// An execution broke something: says so at once, and goes no further, because what unwinds now would run into locks that nobody leaves.

@@ -19,16 +19,18 @@ pub enum Said {
     Progress(u64),
     /// The search ended.
     Found {
-        /// After so many executions.
+        /// After so many executions, or states.
         executions: u64,
+        /// How many steps away the farthest state was, where states are searched.
+        depth: Option<u64>,
         /// Whether they were all.
         exhausted: bool,
         /// How often each goal was reached.
         goals: std::collections::BTreeMap<String, u64>,
     },
-    /// An execution broke something.
+    /// An execution, or a step, broke something.
     Broke {
-        /// Which execution.
+        /// Which execution, or how many states there were.
         executions: u64,
         /// What it broke.
         message: String,
@@ -39,6 +41,8 @@ pub enum Said {
 
 /// The argument with which this program runs one model and says how it goes.
 pub const CHILD: &str = "--child";
+/// The argument that says how many threads it may use for that, beside those of the model.
+pub const THREADS: &str = "--threads";
 
 /// How long a job took, and how it ended.
 #[derive(Clone, Debug)]
@@ -69,11 +73,13 @@ pub fn cores() -> usize {
 pub fn run_model(
     program: &std::path::Path,
     model: &str,
+    threads: usize,
     progress: impl Fn(u64),
 ) -> std::io::Result<Ended> {
     let start = Instant::now();
     let mut command = Command::new(program);
-    command.args([CHILD, model]).stdin(Stdio::null());
+    command.args([CHILD, model, THREADS, &threads.to_string()]);
+    command.stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("LOOM_") {

@@ -22,6 +22,7 @@
 
 pub mod catalogue;
 pub mod diagram;
+pub mod explore;
 #[cfg(biglock_loom)]
 pub mod harness;
 pub mod jobs;

@@ -164,7 +164,7 @@ impl Nursery {
         row: &mut BugRow,
     ) -> Result<(), String> {
         let program = self.target.join("planted/biglock-verify");
-        let ended = run_model(&program, model, progress).map_err(|e| e.to_string())?;
+        let ended = run_model(&program, model, 1, progress).map_err(|e| e.to_string())?;
         match ended.said {
             Some(Said::Broke {
                 executions,

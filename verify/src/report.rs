@@ -10,15 +10,18 @@ use serde::{Deserialize, Serialize};
 pub struct ModelRow {
     /// Its name.
     pub name: String,
-    /// `threads`: every interleaving of the real node's threads.
+    /// `threads`: every interleaving of the real node's threads. `messages`: every order of the messages of several nodes.
     pub level: String,
     /// The sentence that it shows.
     pub property: String,
-    /// How many threads run at once.
-    pub threads: usize,
-    /// How many executions were run.
-    pub executions: u64,
-    /// Whether that was all of them: no bound, and the checker's own word for it.
+    /// How much runs at once: threads, or nodes.
+    pub sizes: String,
+    /// How often things may happen, where that has a bound. None, where threads are searched.
+    pub bounds: BTreeMap<String, u64>,
+    /// How many executions were run, or how many different states there are.
+    #[serde(flatten)]
+    pub searched: Searched,
+    /// Whether that was all of them: within the bounds, if there are any, and by the checker's own word for it.
     pub exhausted: bool,
     /// How often each thing was reached that must be reached.
     pub goals: BTreeMap<String, u64>,
@@ -26,6 +29,42 @@ pub struct ModelRow {
     pub seconds: f64,
     /// What is wrong, if anything is: a broken law, a goal that was missed, a count that changed.
     pub failure: Option<Failure>,
+}
+
+/// How much was searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Searched {
+    /// One run of the threads after the other.
+    Executions {
+        /// How many.
+        executions: u64,
+    },
+    /// One state after the other.
+    States {
+        /// How many, of those that differ in more than the names of the nodes.
+        states: u64,
+        /// How many steps away the farthest is.
+        depth: u64,
+    },
+}
+
+impl Searched {
+    /// The number that is kept.
+    pub fn count(&self) -> u64 {
+        match *self {
+            Searched::Executions { executions } => executions,
+            Searched::States { states, .. } => states,
+        }
+    }
+
+    /// What is counted.
+    pub fn unit(&self) -> &'static str {
+        match self {
+            Searched::Executions { .. } => "executions",
+            Searched::States { .. } => "states",
+        }
+    }
 }
 
 /// What went wrong.
@@ -38,6 +77,24 @@ pub struct Failure {
 }
 
 impl ModelRow {
+    /// What ran, and how far.
+    fn size(&self) -> String {
+        let bounds = self
+            .bounds
+            .iter()
+            .map(|(name, many)| format!(", {name} {many}"));
+        self.sizes.clone() + &bounds.collect::<String>()
+    }
+
+    /// How much was searched, in words.
+    pub fn searched(&self) -> String {
+        let count = thousands(self.searched.count());
+        match self.searched {
+            Searched::Executions { .. } => count,
+            Searched::States { depth, .. } => format!("{count} states, depth {depth}"),
+        }
+    }
+
     /// Whether it shows what it says.
     pub fn passed(&self) -> bool {
         self.failure.is_none()
@@ -92,8 +149,8 @@ pub fn model_table(rows: &[ModelRow]) -> String {
     let mut table = table(&[
         "model",
         "property",
-        "threads",
-        "executions",
+        "size",
+        "searched",
         "exhausted",
         "seconds",
     ]);
@@ -106,8 +163,8 @@ pub fn model_table(rows: &[ModelRow]) -> String {
         table.add_row(vec![
             Cell::new(&row.name).add_attribute(Attribute::Bold),
             Cell::new(&row.property),
-            right(row.threads),
-            right(thousands(row.executions)),
+            Cell::new(row.size()),
+            right(row.searched()),
             verdict,
             right(format!("{:.1}", row.seconds)),
         ]);
@@ -161,7 +218,7 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
-/// How many executions each model has: kept in the repository, so that a model which shrinks unnoticed fails.
+/// How many executions, or states, each model has: kept in the repository, so that a model which shrinks unnoticed fails.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Golden(BTreeMap<String, u64>);
 
@@ -184,13 +241,11 @@ impl Golden {
         lines.collect()
     }
 
-    /// Takes over the counts of `rows`, of those that passed. If they are `all` there are, no others are kept.
-    pub fn bless(&mut self, rows: &[ModelRow], all: bool) {
-        if all {
-            self.0.clear();
-        }
+    /// Takes over the counts of `rows`, of those that passed. Of others, those stay that `stays` says.
+    pub fn bless(&mut self, rows: &[ModelRow], stays: impl Fn(&str) -> bool) {
+        self.0.retain(|name, _| stays(name));
         for row in rows.iter().filter(|row| row.passed()) {
-            self.0.insert(row.name.clone(), row.executions);
+            self.0.insert(row.name.clone(), row.searched.count());
         }
     }
 
@@ -204,12 +259,13 @@ impl Golden {
     pub fn compare(&self, rows: &mut [ModelRow]) {
         for row in rows {
             let kept = self.0.get(&row.name).copied();
-            if row.passed() && kept != Some(row.executions) {
+            let count = row.searched.count();
+            if row.passed() && kept != Some(count) {
                 let kept = kept.map_or("none is kept".into(), |kept| format!("{kept} are kept"));
                 row.fail(format!(
-                    "{} executions, and {kept}: if the model or the code under it was meant to change, run `cargo verify --bless` \
+                    "{count} {}, and {kept}: if the model or the code under it was meant to change, run `cargo verify --bless` \
                      and say why in the commit",
-                    row.executions
+                    row.searched.unit()
                 ));
             }
         }
@@ -225,8 +281,9 @@ mod tests {
             name: "model".into(),
             level: "threads".into(),
             property: "it holds".into(),
-            threads: 2,
-            executions,
+            sizes: "2 threads".into(),
+            bounds: BTreeMap::new(),
+            searched: Searched::Executions { executions },
             exhausted,
             goals: [("waited".to_string(), goal)].into(),
             seconds: 0.1,
@@ -266,7 +323,7 @@ mod tests {
     #[test]
     fn blessed_counts_survive_printing() {
         let mut golden = Golden::default();
-        golden.bless(&[row(12, true, 1)], true);
+        golden.bless(&[row(12, true, 1)], |_| false);
         assert_eq!(Golden::parse(&golden.print()), golden);
     }
 
@@ -276,7 +333,7 @@ mod tests {
         assert_eq!(golden.missing(&[row(10, true, 1)]), ["gone"]);
         let mut failed = row(7, false, 1);
         failed.judge();
-        golden.bless(&[failed], false);
+        golden.bless(&[failed], |_| true);
         assert_eq!(golden, Golden::parse("gone 3\nmodel 10\n"));
     }
 
