@@ -34,6 +34,8 @@ pub mod recovery;
 pub mod search;
 mod seen;
 pub mod tape;
+#[cfg(test)]
+mod tests;
 pub mod trace;
 
 /// A configuration: what is explored, within which bounds, and what must be reached.
@@ -59,10 +61,12 @@ pub struct Order {
     pub one_entry: bool,
     /// Whether messages arrive that can only say no: refusals of a vote, and whatever is of a term that has passed for its receiver. Else they are lost.
     pub noise: bool,
-    /// The terms of the entries with which each node's disk begins; nothing for a new cluster.
-    pub start: &'static [&'static [u64]],
+    /// The entries with which each node's disk begins; nothing for a new cluster.
+    pub start: &'static [&'static [First]],
     /// How many of those are committed.
     pub committed: usize,
+    /// Whether clients read at all nodes; else at leaders alone.
+    pub read_anywhere: bool,
     /// The changes of members that are tried.
     pub changes: fn() -> Vec<Change>,
     /// How far it goes.
@@ -71,6 +75,15 @@ pub struct Order {
     pub goals: &'static [&'static str],
     /// Whether it is too large for every day.
     pub deep: bool,
+}
+
+/// An entry that is there from the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// Of this term, and it says nothing.
+    Noop(u64),
+    /// Of this term: from here on all voters but the n-th are members.
+    Without(u64, usize),
 }
 
 /// How often, at most, things happen in one history. Loss, repetition and reordering have no bound.
@@ -96,6 +109,8 @@ pub struct Bounds {
     pub transfers: u8,
     /// Reads.
     pub reads: u8,
+    /// Reads that are asked for again; the network does not repeat such a question.
+    pub retries: u8,
 }
 
 impl Bounds {
@@ -112,6 +127,7 @@ impl Bounds {
             ("changes", self.changes),
             ("transfers", self.transfers),
             ("reads", self.reads),
+            ("reads asked again", self.retries),
         ];
         all.into_iter().filter(|&(_, many)| many > 0).collect()
     }
@@ -144,6 +160,7 @@ impl Order {
             noise: false,
             start: &[],
             committed: 0,
+            read_anywhere: false,
             changes: Vec::new,
             bounds: Bounds {
                 terms: 0,
@@ -156,6 +173,7 @@ impl Order {
                 changes: 0,
                 transfers: 0,
                 reads: 0,
+                retries: 0,
             },
             goals: &[],
             deep: false,

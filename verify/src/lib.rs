@@ -12,6 +12,7 @@
 //! | [`catalogue`] | known bugs: a page and a patch each |
 //! | [`plant`] | plants a bug in a copy of the source, builds it, and sees whether a check finds it |
 //! | [`linearizable`] | judges what the clients of a key-value store saw |
+//! | [`explore`] | every order of the messages of several nodes, within bounds |
 //! | [`sim`] | whole clusters in virtual time, on machines that fail in every way we could think of |
 //! | [`spec`] | the specification of Raft, and whether a step of a node is in it |
 //! | [`lab`] | the lab suite of the course, and more of its kind, on the simulator |

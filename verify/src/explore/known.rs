@@ -87,6 +87,8 @@ pub struct Told {
     pub to: usize,
     /// Whether it matters when a leader was last heard.
     pub asks_for_vote: bool,
+    /// Whether it asks for a read. Each arrival begins a round of heartbeats, without end if it may come again and again.
+    pub asks_to_read: bool,
     /// Whom it gives a vote to.
     pub vote: Option<NodeId>,
     /// The role in which its receiver asked, if it is an answer.
@@ -171,8 +173,13 @@ impl Event {
     }
 }
 
+/// The name of a node.
+pub fn name_of(machine: &Machine) -> u128 {
+    names_of(machine, &[tape::IDENTITY])[0]
+}
+
 /// The names of a node.
-fn names_of(machine: &Machine, renamings: &[Renaming]) -> Vec<u128> {
+pub(super) fn names_of(machine: &Machine, renamings: &[Renaming]) -> Vec<u128> {
     let Machine {
         raft,
         disk,
@@ -215,10 +222,6 @@ impl Known {
 
 /// Those that change nothing about the beginning: nodes that begin alike may change places.
 fn renamings(order: &Order) -> Vec<Renaming> {
-    let alike = |a: usize, b: usize| {
-        let start = |nth: usize| order.start.get(nth).copied().unwrap_or_default();
-        (a < order.voters) == (b < order.voters) && start(a) == start(b)
-    };
     let mut all = vec![tape::IDENTITY];
     for nth in 0..order.nodes {
         let swaps = all.iter().flat_map(|renaming| {
@@ -231,7 +234,15 @@ fn renamings(order: &Order) -> Vec<Renaming> {
         let swaps: Vec<Renaming> = swaps.collect();
         all.extend(swaps);
     }
-    all.retain(|to| (0..order.nodes).all(|nth| alike(nth, usize::from(to[nth]))));
+    let first = |nth: usize| Machine::start(order, nth, machine::first_disk(order, nth), 0);
+    let first: Vec<Machine> = (0..order.nodes).map(first).collect();
+    all.retain(|to| {
+        let alike = |nth: usize| {
+            let other = &first[usize::from(to[nth])];
+            names_of(&first[nth], &[*to])[0] == name_of(other)
+        };
+        (0..order.nodes).all(alike)
+    });
     // Changes of members name nodes: a renaming must lead from changes to changes.
     let changes = (order.changes)();
     let tokens = |to: &Renaming| {
@@ -516,6 +527,7 @@ impl Told {
                 message.body,
                 Body::PreVote { .. } | Body::RequestVote { .. }
             ),
+            asks_to_read: matches!(message.body, Body::ReadIndex { .. }),
             vote: machine::vote(&message),
             answers: match message.body {
                 Body::PreVoteReply { .. } => Some(RoleKind::PreCandidate),

@@ -19,6 +19,7 @@ pub const GOALS: &[&str] = &[
     "a crash",
     "a leader crashes with an uncommitted tail",
     "a write happens that nobody was told of",
+    "a command is proposed",
     "an entry is committed",
     "an uncommitted entry is truncated",
     "an entry that a majority had is truncated",
@@ -132,6 +133,7 @@ impl Look<'_> {
             Event::Change(_) => |used| &mut used.changes,
             Event::Transfer(_) => |used| &mut used.transfers,
             Event::Read => |used| &mut used.reads,
+            Event::Retry => |used| &mut used.retries,
             _ => return,
         };
         *which(&mut self.edit(history).used) += 1;

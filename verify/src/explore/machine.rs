@@ -12,8 +12,8 @@ use biglock::rules::{
 use biglock::{Stored, Time};
 use bytes::Bytes;
 
-use super::Order;
 use super::tape::{FIRST_NODE, LATE, NOW};
+use super::{First, Order};
 
 /// A node, and the machine that it runs on.
 #[derive(Clone, Debug)]
@@ -341,8 +341,11 @@ impl Step<'_> {
             }
             Input::GiveUp => self.section(|raft| raft.heartbeat(at(LATE)))?,
             Input::Propose => {
-                let command = Payload::Command(Bytes::from_static(b"x"));
-                let _ = self.section(|raft| raft.propose(at(NOW), command))?;
+                // Empty, so that it fits into the smallest message.
+                let command = Payload::Command(Bytes::new());
+                if self.section(|raft| raft.propose(at(NOW), command))?.is_ok() {
+                    self.reached.push("a command is proposed");
+                }
             }
             Input::Written => {
                 let write = self.machine.write.take().expect("one is under way");
@@ -536,14 +539,31 @@ pub fn restore(data: &[u8]) -> u16 {
     data.try_into().map_or(u16::MAX, u16::from_be_bytes)
 }
 
-/// Where the entries that a disk begins with stand.
-pub fn entries(terms: &[u64]) -> Vec<Entry> {
-    let entry = |&term: &u64| Entry {
-        term: Term(term),
-        time: Time::ZERO,
-        payload: Payload::Noop,
+/// What the disk of the n-th node begins with.
+pub fn first_disk(order: &Order, nth: usize) -> Stored {
+    let first = order.start.get(nth).copied().unwrap_or_default();
+    let entry = |first: &First| {
+        let (term, payload) = match *first {
+            First::Noop(term) => (term, Payload::Noop),
+            First::Without(term, gone) => {
+                let voters = (0..order.voters).filter(|&nth| nth != gone);
+                let ids = voters.map(|nth| NodeId(FIRST_NODE + nth as u64));
+                (term, Payload::Members(Members::voting(ids)))
+            }
+        };
+        Entry {
+            term: Term(term),
+            time: Time::ZERO,
+            payload,
+        }
     };
-    terms.iter().map(entry).collect()
+    let all = order.start.iter().copied().flatten().map(entry);
+    let term = all.map(|entry| entry.term).max().unwrap_or_default();
+    let hard = HardState {
+        term,
+        voted_for: None,
+    };
+    Stored::new(hard).with_entries(first.iter().map(entry).collect())
 }
 
 impl fmt::Display for Input<'_> {

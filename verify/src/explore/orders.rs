@@ -1,6 +1,13 @@
-//! The configurations.
+//! The configurations: small clusters, each made to reach one kind of trouble.
+//!
+//! What is not among the bounds has none: every message may be lost, late, repeated or overtaken, and a timeout may pass at any moment, within as many
+//! campaigns.
 
-use super::{Bounds, Order};
+use biglock::rules::{Change, NodeId};
+
+use super::First::{Noop, Without};
+use super::tape::FIRST_NODE;
+use super::{Bounds, First, Order};
 
 /// All of them, in the order of the table.
 pub fn all() -> impl Iterator<Item = &'static Order> {
@@ -8,11 +15,17 @@ pub fn all() -> impl Iterator<Item = &'static Order> {
 }
 
 const NONE: Bounds = Order::of(0).bounds;
+/// All that a cluster knows that has committed one entry.
+const ONE: &[First] = &[Noop(1)];
+
+const fn node(nth: u64) -> NodeId {
+    NodeId(FIRST_NODE + nth)
+}
 
 static ORDERS: &[Order] = &[
     Order {
         name: "orders-elections-of-2",
-        property: "two nodes elect at most one leader in a term, whatever arrives, with slow disks and crashes",
+        property: "a term has one leader and a node one vote, on slow disks and across crashes in the middle of a write",
         bounds: Bounds {
             terms: 3,
             campaigns: 3,
@@ -32,9 +45,9 @@ static ORDERS: &[Order] = &[
     },
     Order {
         name: "orders-elections-of-3",
-        property: "so do three",
+        property: "a term has one leader, whose log holds what is committed, with old votes and refusals arriving at any time",
         bounds: Bounds {
-            terms: 2,
+            terms: 3,
             campaigns: 3,
             crashes: 1,
             ..NONE
@@ -44,15 +57,16 @@ static ORDERS: &[Order] = &[
             "a leader of a later term",
             "a split vote",
             "a vote is refused",
+            "a leader crashes with an uncommitted tail",
         ],
         ..Order::of(3)
     },
     Order {
         name: "orders-pre-vote",
-        property: "pre-votes and check-quorum",
+        property: "the same with pre-votes and check-quorum: who steps down keeps its vote, and nobody is locked out for good",
         bounds: Bounds {
             terms: 2,
-            campaigns: 2,
+            campaigns: 3,
             give_ups: 1,
             ..NONE
         },
@@ -69,7 +83,7 @@ static ORDERS: &[Order] = &[
     },
     Order {
         name: "orders-replication",
-        property: "divergent tails",
+        property: "logs that parted meet again, and what is committed is the same everywhere",
         bounds: Bounds {
             terms: 2,
             campaigns: 2,
@@ -78,6 +92,7 @@ static ORDERS: &[Order] = &[
             ..NONE
         },
         goals: &[
+            "a command is proposed",
             "an entry is committed",
             "an uncommitted entry is truncated",
             "a leader is deposed with an uncommitted tail",
@@ -86,28 +101,134 @@ static ORDERS: &[Order] = &[
     },
     Order {
         name: "orders-figure-8",
-        property: "figure 8",
+        property: "an entry of an earlier term is not committed because a majority has it",
         bounds: Bounds {
             terms: 4,
             campaigns: 4,
             ..NONE
         },
         one_entry: true,
-        goals: &["an entry that a majority had is truncated"],
+        goals: &[
+            "an uncommitted entry is truncated",
+            "an entry that a majority had is truncated",
+        ],
+        ..Order::of(3)
+    },
+    Order {
+        name: "orders-snapshots",
+        property: "a snapshot in pieces takes the place of whatever log there was, and a crash forgets nothing",
+        bounds: Bounds {
+            terms: 2,
+            campaigns: 2,
+            beats: 1,
+            crashes: 1,
+            snapshots: 1,
+            ..NONE
+        },
+        goals: &[
+            "a snapshot is taken",
+            "a snapshot is installed",
+            "a snapshot is installed over a conflicting log",
+        ],
+        ..Order::of(3)
+    },
+    Order {
+        name: "orders-membership",
+        property: "two leaders that each remove a node from the same four never have majorities that don't meet",
+        bounds: Bounds {
+            terms: 3,
+            campaigns: 2,
+            changes: 1,
+            ..NONE
+        },
+        // The first was about to remove the last, and nobody else knows.
+        start: &[&[Noop(1), Without(1, 3)], ONE, ONE, ONE],
+        committed: 1,
+        changes: || vec![Change::Remove(node(0))],
+        goals: &[
+            "the members change",
+            "a change of the members is rolled back",
+            "a member is gone",
+        ],
+        ..Order::of(4)
+    },
+    Order {
+        name: "orders-joining",
+        property: "a node learns, is let vote, and the first leader is removed",
+        voters: 2,
+        bounds: Bounds {
+            terms: 2,
+            campaigns: 2,
+            beats: 1,
+            changes: 2,
+            ..NONE
+        },
+        changes: || {
+            let (id, address) = (node(2), String::new());
+            let add = Change::AddLearner { id, address };
+            vec![add, Change::Promote(id), Change::Remove(node(0))]
+        },
+        goals: &["the members change", "a member is gone"],
         ..Order::of(3)
     },
     Order {
         name: "orders-transfer",
-        property: "transfers",
+        property: "a leader that hands over loses nothing, and goes on if nobody takes over",
         bounds: Bounds {
             terms: 2,
             campaigns: 2,
-            transfers: 1,
-            give_ups: 1,
             proposals: 1,
+            give_ups: 1,
+            transfers: 1,
             ..NONE
         },
-        goals: &["a transfer begins", "a node is told to campaign"],
+        goals: &[
+            "a command is proposed",
+            "a transfer begins",
+            "a node is told to campaign",
+            "a leader of a later term",
+        ],
+        ..Order::of(3)
+    },
+    Order {
+        name: "orders-reads",
+        property: "a read on any node sees all that was committed before it began, whoever leads meanwhile",
+        bounds: Bounds {
+            terms: 3,
+            campaigns: 2,
+            reads: 1,
+            retries: 1,
+            ..NONE
+        },
+        start: &[ONE, ONE, ONE],
+        committed: 1,
+        read_anywhere: true,
+        goals: &[
+            "a stale leader is asked to read",
+            "a leader is deposed while somebody reads",
+            "a read is answered",
+            "a read is answered by another node",
+        ],
+        ..Order::of(3)
+    },
+    Order {
+        name: "orders-elections-of-3-deep",
+        property: "the elections of three on slow disks, with a crash in the middle of a write",
+        bounds: Bounds {
+            terms: 2,
+            campaigns: 3,
+            crashes: 1,
+            ..NONE
+        },
+        slow_disk: true,
+        slow_count: true,
+        noise: true,
+        goals: &[
+            "a leader of a later term",
+            "a split vote",
+            "a write happens that nobody was told of",
+        ],
+        deep: true,
         ..Order::of(3)
     },
 ];

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use super::known::{Event, Library};
+use super::known::{Action, Event, Library};
 use super::search::{locked, part};
 use super::seen::Seen;
 use super::tape::MAX_NODES;
@@ -24,73 +24,78 @@ struct Cluster<'a, 'l> {
     nodes: [u32; MAX_NODES],
     many: usize,
     wire: VecDeque<u32>,
-    steps: usize,
+    steps: Vec<Action>,
 }
 
 /// Whether these nodes can go on, with nothing under way between them. `settled` has the combinations of which that is known.
 ///
 /// # Errors
-/// What is wrong: they can't, or a law was broken on the way.
+/// What is wrong: they can't, or a law was broken on the way. And the steps to that.
 pub fn recovers(
     library: &mut Library<'_>,
     nodes: [u32; MAX_NODES],
     settled: &[Mutex<Seen>],
-) -> Result<(), String> {
+) -> Result<(), (String, Vec<Action>)> {
     let many = library.known.order.nodes;
     let mut cluster = Cluster {
         library,
         nodes,
         many,
         wire: VecDeque::new(),
-        steps: 0,
+        steps: Vec::new(),
     };
-    let mut passed = Vec::new();
-    let known = |name: u128| locked(&settled[part(name)]).contains(name);
-    passed.push(cluster.name());
-    if known(passed[0]) {
-        return Ok(());
-    }
-    (0..many).try_for_each(|nth| cluster.settle(nth))?;
-    cluster.wire.clear();
-    let mut turn = 0;
-    while !cluster.goes_on()? {
-        if turn == 3 * many {
-            return Err(
-                "a dead end: nothing fails any more, and nobody can lead and commit".into(),
-            );
-        }
-        let node = &cluster.library.node(cluster.nodes[turn % many]).thing;
-        if node.campaigns {
-            cluster.act(turn % many, Event::Campaign)?;
-            cluster.deliver()?;
-            let name = cluster.name();
-            if known(name) {
-                break;
-            }
-            passed.push(name);
-        }
-        turn += 1;
-    }
-    for name in passed {
-        locked(&settled[part(name)]).insert(name);
-    }
-    Ok(())
+    let gone_on = cluster.go_on(settled);
+    gone_on.map_err(|wrong| (wrong, cluster.steps))
 }
 
 impl Cluster<'_, '_> {
+    fn go_on(&mut self, settled: &[Mutex<Seen>]) -> Result<(), String> {
+        let known = |name: u128| locked(&settled[part(name)]).contains(name);
+        let mut passed = vec![self.name()];
+        if known(passed[0]) {
+            return Ok(());
+        }
+        (0..self.many).try_for_each(|nth| self.settle(nth))?;
+        self.wire.clear();
+        let mut turn = 0;
+        while !self.has_gone_on()? {
+            let nth = turn % self.many;
+            if turn == 3 * self.many {
+                return Err(
+                    "a dead end: nothing fails any more, and nobody can lead and commit".into(),
+                );
+            }
+            if self.library.node(self.nodes[nth]).thing.campaigns {
+                self.act(nth, Event::Campaign)?;
+                self.deliver()?;
+                let name = self.name();
+                if known(name) {
+                    break;
+                }
+                passed.push(name);
+            }
+            turn += 1;
+        }
+        for name in passed {
+            locked(&settled[part(name)]).insert(name);
+        }
+        Ok(())
+    }
+
     fn name(&self) -> u128 {
         self.library.name_of_nodes(&self.nodes[..self.many])
     }
 
     fn act(&mut self, nth: usize, event: Event) -> Result<(), String> {
-        self.steps += 1;
-        if self.steps > MOST {
+        let node = nth as u8;
+        self.steps.push(Action { node, event });
+        if self.steps.len() > MOST {
             return Err("a dead end: nothing fails any more, and it never becomes quiet".into());
         }
         let number = self.library.step(self.nodes[nth], event);
         let outcome = self.library.outcome(number);
         if let Some(broken) = &outcome.broken {
-            return Err(format!("once nothing fails any more: {broken}"));
+            return Err(broken.clone());
         }
         self.nodes[nth] = outcome.next;
         self.wire.extend(&outcome.sent);
@@ -123,7 +128,7 @@ impl Cluster<'_, '_> {
     }
 
     /// Whether somebody leads and can commit.
-    fn goes_on(&mut self) -> Result<bool, String> {
+    fn has_gone_on(&mut self) -> Result<bool, String> {
         let node = |nth: usize| &self.library.node(self.nodes[nth]).thing;
         let leaders = (0..self.many).filter(|&nth| node(nth).leads);
         let Some(nth) = leaders.max_by_key(|&nth| node(nth).term) else {

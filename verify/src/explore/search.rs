@@ -16,8 +16,6 @@ use super::recovery;
 use super::seen::Seen;
 use super::tape::MAX_NODES;
 use super::{Bounds, Order, known, trace};
-use biglock::Stored;
-use biglock::rules::{HardState, Term};
 
 /// The set of seen states is kept in so many parts.
 const PARTS: usize = 64;
@@ -89,8 +87,8 @@ struct Worker<'a> {
     parts: Vec<Vec<Candidate>>,
     goals: Vec<u64>,
     steps: u64,
-    /// The first law that was broken: by which state, and by which of its actions.
-    broken: Option<(u32, u32, Option<Action>, String)>,
+    /// The first law that was broken: from which state, by which of its actions (0 if it is no way on), what follows the way to that state, and the law.
+    broken: Option<(u32, u32, Vec<Action>, String)>,
     actions: Vec<Action>,
     /// What the step at hand does to the network.
     wire: Wire,
@@ -107,8 +105,24 @@ struct Wire {
 
 /// Searches all states of this configuration, with so many threads. `progress` hears how many there are so far.
 pub fn search(order: &'static Order, threads: usize, progress: impl Fn(u64)) -> Found {
+    run(Known::new(order), threads, progress)
+}
+
+/// The same without renaming: for the test that compares the two.
+#[cfg(test)]
+pub(super) fn search_without_renaming(
+    order: &'static Order,
+    threads: usize,
+    progress: impl Fn(u64),
+) -> Found {
+    let mut known = Known::new(order);
+    known.renamings.truncate(1);
+    run(known, threads, progress)
+}
+
+fn run(known: Known, threads: usize, progress: impl Fn(u64)) -> Found {
     known::listen();
-    let known = Known::new(order);
+    let order = known.order;
     let mut workers: Vec<Worker<'_>> = (0..threads.max(1)).map(|_| Worker::new(&known)).collect();
     let first = workers[0].library.beginning();
     let mut seen: Vec<Seen> = (0..PARTS).map(|_| Seen::default()).collect();
@@ -127,10 +141,12 @@ pub fn search(order: &'static Order, threads: usize, progress: impl Fn(u64)) -> 
             expand(&mut workers, block, from, &seen, &settled);
             let mut all: Vec<_> = workers.iter_mut().filter_map(|w| w.broken.take()).collect();
             all.sort_by_key(|&(state, nth, _, _)| (state, nth));
-            if let Some((state, _, action, message)) = all.into_iter().next() {
+            if let Some((state, nth, rest, message)) = all.into_iter().next() {
                 let mut way = workers[0].way(&ways, state);
-                way.extend(action);
-                let picture = trace::draw(&mut workers[0].library, &way, &message);
+                let quiet = (nth == 0).then_some(way.len());
+                way.extend(rest);
+                workers[0].library.refresh();
+                let picture = trace::draw(&mut workers[0].library, &way, quiet, &message);
                 broken = Some(Broken {
                     message: trace::rename(&message),
                     steps: way.len() as u64,
@@ -275,13 +291,14 @@ impl<'a> Worker<'a> {
         let mut actions = std::mem::take(&mut self.actions);
         self.library.actions(state, &mut actions);
         let sums = self.library.sums(state);
-        if let Err(message) = recovery::recovers(&mut self.library, state.nodes, settled) {
-            self.broken = Some((number, 0, None, message));
+        if let Err((wrong, steps)) = recovery::recovers(&mut self.library, state.nodes, settled) {
+            self.broken = Some((number, 0, steps, wrong));
         }
         for (nth, &action) in (1..).zip(&actions) {
             match self.library.go(state, action, &mut self.wire) {
                 Err(message) => {
-                    self.broken = Some((number, nth, Some(action), message));
+                    self.broken
+                        .get_or_insert((number, nth, vec![action], message));
                     break;
                 }
                 Ok(None) => {}
@@ -359,22 +376,7 @@ impl Library<'_> {
         let mut nodes = [0; MAX_NODES];
         let mut history = History::default();
         for (nth, node) in nodes.iter_mut().enumerate().take(order.nodes) {
-            let terms = order.start.get(nth).copied().unwrap_or_default();
-            let entries = machine::entries(terms);
-            let hard = HardState {
-                term: Term(
-                    order
-                        .start
-                        .iter()
-                        .copied()
-                        .flatten()
-                        .copied()
-                        .max()
-                        .unwrap_or(0),
-                ),
-                voted_for: None,
-            };
-            let disk = Stored::new(hard).with_entries(entries);
+            let disk = machine::first_disk(order, nth);
             *node = self.add_node(Machine::start(order, nth, disk, 0));
         }
         let first = &self.node(nodes[0]).thing;
@@ -409,6 +411,7 @@ impl Library<'_> {
             changes,
             transfers,
             reads,
+            retries,
         } = order.bounds;
         for nth in 0..order.nodes as u8 {
             let node = &self.node(state.nodes[usize::from(nth)]).thing;
@@ -429,8 +432,11 @@ impl Library<'_> {
                 Event::Snapshot,
                 used.snapshots < snapshots && node.could_snapshot,
             );
-            may(Event::Read, used.reads < reads);
-            may(Event::Retry, node.retries);
+            may(
+                Event::Read,
+                used.reads < reads && (node.leads || order.read_anywhere),
+            );
+            may(Event::Retry, used.retries < retries && node.retries);
             if !node.leads {
                 continue;
             }
@@ -495,6 +501,11 @@ impl Library<'_> {
                 let told = &self.message(message).thing;
                 told.to == usize::from(action.node) && told.is_dead(new, noise)
             }));
+        }
+        if let Event::Receive(message, _) = action.event
+            && self.message(message).thing.asks_to_read
+        {
+            dead.push(message);
         }
         if outcome.next == node && fresh.is_empty() && outcome.answers.is_empty() {
             return Ok(None);

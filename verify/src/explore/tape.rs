@@ -138,13 +138,13 @@ impl Tape {
                     let element = tokens[at..end]
                         .iter()
                         .fold(SEED, |name, &token| stir(name, token, to));
-                    sum = sum.wrapping_add(element);
+                    sum = sum.wrapping_add(finish(element));
                     at = end;
                 }
                 name = mix(name, sum);
             }
         }
-        name
+        finish(name)
     }
 
     fn is_node(&self, at: usize) -> bool {
@@ -184,6 +184,14 @@ const ODD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 fn mix(name: u128, word: u128) -> u128 {
     let name = (name ^ word).wrapping_mul(ODD);
     (name ^ (name >> 67)).rotate_left(41)
+}
+
+/// The last stirring. Names are summed, so what two values have almost in common must not show in the difference of their names.
+fn finish(name: u128) -> u128 {
+    (0..3).fold(name, |name, round| {
+        let name = mix(name ^ (name >> 64), SEED >> round);
+        name ^ (name >> 59)
+    })
 }
 
 fn stir(name: u128, token: Token, to: &Renaming) -> u128 {

@@ -13,7 +13,14 @@ const WIDTH: usize = 38;
 ///
 /// An arrow is the arrival of a message, from the lane of the node that sent it, perhaps long ago. `*` is what happens to a node by itself, `|` what has
 /// changed there, `X` the law that is broken.
-pub fn draw(library: &mut Library<'_>, way: &[Action], broken: &str) -> String {
+///
+/// If `quiet` is a number, then after so many steps nothing fails any more, and what is under way is lost.
+pub fn draw(
+    library: &mut Library<'_>,
+    way: &[Action],
+    quiet: Option<usize>,
+    broken: &str,
+) -> String {
     let mut nodes = library.beginning().nodes;
     let many = library.known.order.nodes;
     let mut picture = Picture(Vec::new());
@@ -26,6 +33,12 @@ pub fn draw(library: &mut Library<'_>, way: &[Action], broken: &str) -> String {
         }
     }
     for (step, action) in (1..).zip(way) {
+        if quiet == Some(step - 1) {
+            picture.0.push(
+                "     ..... from here on nothing fails, and what was under way is lost ....."
+                    .into(),
+            );
+        }
         let lane = usize::from(action.node);
         let number = format!("{step:>3}");
         match action.event {

@@ -1,0 +1,170 @@
+//! The explorer on clusters that are small enough for the tests of every day, and on ones that are broken on purpose.
+
+use std::collections::VecDeque;
+use std::hash::Hash;
+
+use biglock::rules::{Raft, Role};
+
+use super::known::name_of;
+use super::machine::{self, Input, Machine};
+use super::search::{Found, search, search_without_renaming};
+use super::tape::{self, FIRST_NODE, IDENTITY, Renaming};
+use super::{Bounds, Order, orders};
+
+static SMALL: Order = Order {
+    name: "small",
+    property: "",
+    bounds: Bounds {
+        terms: 2,
+        campaigns: 2,
+        crashes: 1,
+        ..Order::of(0).bounds
+    },
+    goals: &["a leader", "a leader of a later term"],
+    ..Order::of(3)
+};
+
+fn counts(found: &Found) -> (u64, u64, u64) {
+    assert!(found.exhausted && found.broken.is_none(), "{found:?}");
+    (found.states, found.steps, found.depth)
+}
+
+#[test]
+fn the_counts_do_not_depend_on_the_number_of_threads() {
+    let (one, three) = (search(&SMALL, 1, |_| ()), search(&SMALL, 3, |_| ()));
+    assert_eq!(counts(&one), counts(&three));
+    assert_eq!(one.goals, three.goals);
+    assert!(one.goals.values().all(|&times| times > 0), "{one:?}");
+}
+
+#[test]
+fn renaming_makes_nearly_six_states_of_three_nodes_one() {
+    let renamed = search(&SMALL, 2, |_| ());
+    let plain = search_without_renaming(&SMALL, 2, |_| ());
+    let ((states, _, depth), (all, _, same)) = (counts(&renamed), counts(&plain));
+    assert_eq!(depth, same);
+    // Each of ours stands for at most six.
+    assert!(all <= 6 * states, "{states} cannot stand for {all}");
+    assert!(all >= 5 * states, "{states} stand for only {all}");
+}
+
+/// Drives a cluster with pre-votes, votes, entries and answers in it, its nodes called as `to` says, and lists the names of all that it met under
+/// the renaming `back`.
+fn story(to: &Renaming, back: &Renaming) -> Vec<u128> {
+    let order = Order {
+        pre_vote: true,
+        check_quorum: true,
+        ..SMALL
+    };
+    let place = |nth: usize| usize::from(to[nth]);
+    let mut machines: Vec<Machine> = (0..3)
+        .map(|nth| Machine::start(&order, nth, Default::default(), 0))
+        .collect();
+    let mut names = Vec::new();
+    let mut wire = VecDeque::new();
+    let act = |machines: &mut Vec<Machine>, nth: usize, input: Input<'_>| {
+        let stepped = machines[nth].step(&order, input).expect("it holds");
+        let mut all = super::known::names_of(&stepped.machine, &[*back]);
+        // The others' order is not ours.
+        let mut sent: Vec<u128> = stepped
+            .sent
+            .iter()
+            .map(|message| tape::names(message, &[*back])[0])
+            .collect();
+        sent.sort_unstable();
+        all.extend(sent);
+        machines[nth] = stepped.machine;
+        (stepped.sent, all)
+    };
+    for (nth, input) in [
+        (0, Input::Campaign),
+        (0, Input::Propose),
+        (1, Input::Campaign),
+        (1, Input::Propose),
+        (1, Input::Beat),
+        (2, Input::Campaign),
+    ] {
+        let (sent, all) = act(&mut machines, place(nth), input);
+        names.extend(all);
+        wire.extend(sent);
+        // Whom a node answers first depends on names: so all messages to the first node come first, and so on.
+        while !wire.is_empty() {
+            let first = |nth: usize| {
+                let id = FIRST_NODE + place(nth) as u64;
+                wire.iter()
+                    .position(|message: &biglock::Message| message.to.0 == id)
+            };
+            let at = (0..3).find_map(first).expect("it is for one of them");
+            let message = wire.remove(at).expect("it is there");
+            let nth = (message.to.0 - FIRST_NODE) as usize;
+            let message = &message;
+            let late = true;
+            let (sent, all) = act(&mut machines, nth, Input::Receive { message, late });
+            names.extend(all);
+            wire.extend(sent);
+        }
+    }
+    let leads = |machine: &Machine| matches!(machine.raft.role(), Role::Leader(_));
+    assert!(machines.iter().any(leads) && names.len() > 50);
+    names
+}
+
+/// Whatever the nodes are called, the names are the same once they are called back: leaders with followers, candidates with votes, members.
+#[test]
+fn names_do_not_depend_on_what_the_nodes_are_called() {
+    let plain = story(&IDENTITY, &IDENTITY);
+    for (to, back) in [
+        ([1, 0, 2, 3, 4], [1, 0, 2, 3, 4]),
+        ([2, 1, 0, 3, 4], [2, 1, 0, 3, 4]),
+        ([1, 2, 0, 3, 4], [2, 0, 1, 3, 4]),
+    ] {
+        assert_eq!(story(&to, &back), plain, "{to:?}");
+    }
+    assert_ne!(story(&[1, 0, 2, 3, 4], &IDENTITY), plain);
+}
+
+#[test]
+fn different_values_have_different_names() {
+    fn name(value: &impl Hash) -> u128 {
+        tape::names(value, &[IDENTITY])[0]
+    }
+    let node = |nth: u64| biglock::NodeId(FIRST_NODE + nth);
+    assert_ne!(name(&node(0)), name(&node(1)));
+    assert_ne!(name(&vec![node(0), node(1)]), name(&vec![node(0), node(2)]));
+    assert_ne!(name(&(1_u64, 2_u64)), name(&(2_u64, 1_u64)));
+    assert_ne!(name(&[0_u8; 3]), name(&[0_u8; 4]));
+    let machine = Machine::start(&SMALL, 0, Default::default(), 0);
+    let other = Machine::start(&SMALL, 1, Default::default(), 0);
+    assert_ne!(name_of(&machine), name_of(&other));
+}
+
+/// Writes are numbered, and a name forgets how many there were once all are durable: as often as `Raft` says its fields in the order that
+/// `tape` expects.
+#[test]
+fn the_number_of_writes_is_forgotten() {
+    let machine = Machine::start(&SMALL, 0, Default::default(), 0);
+    let campaigned = machine.step(&SMALL, Input::Campaign).expect("it holds");
+    let raft: &Raft = &campaigned.machine.raft;
+    assert!(raft.latest_write().0 > 0 && raft.is_durable());
+    let mut tape = tape::Tape::default();
+    raft.hash(&mut tape);
+    let with = tape.names(&[IDENTITY]);
+    tape.forget_writes(raft.latest_write().0);
+    assert_ne!(tape.names(&[IDENTITY]), with);
+}
+
+#[test]
+fn goals_and_bounds_are_what_they_should_be() {
+    let mut names: Vec<_> = orders::all().map(|order| order.name).collect();
+    names.dedup();
+    assert_eq!(names.len(), orders::all().count());
+    for order in orders::all() {
+        assert!(order.name.starts_with("orders-") && order.nodes <= tape::MAX_NODES);
+        assert!(!order.goals.is_empty() && order.bounds.terms > 0);
+        order
+            .goals
+            .iter()
+            .for_each(|goal| assert!(super::known::bit(goal) > 0));
+    }
+    assert_eq!(machine::restore(&[1, 2]), 258);
+}
