@@ -199,7 +199,7 @@ impl Machine {
     fn crash(&self, order: &Order, torn: bool) -> Result<Stepped, String> {
         let mut disk = self.disk.clone();
         if let Some(write) = self.write.as_ref().filter(|_| torn) {
-            disk.apply(&write.batch);
+            disk.apply(write.batch.clone());
         }
         // Reads of different lives must differ; nothing else depends on how often a node was started.
         let lives = self.lives + u8::from(order.bounds.reads > 0);
@@ -349,7 +349,7 @@ impl Step<'_> {
             }
             Input::Written => {
                 let write = self.machine.write.take().expect("one is under way");
-                self.machine.disk.apply(&write.batch);
+                self.machine.disk.apply(write.batch);
                 self.section(|raft| raft.written(write.id))?;
             }
             Input::Crash { .. } => unreachable!("it ends what this is about"),
@@ -404,7 +404,7 @@ impl Step<'_> {
                     && !self.order.slow_disk
                 {
                     let id = write.id;
-                    self.machine.disk.apply(&write.batch);
+                    self.machine.disk.apply(write.batch.clone());
                     self.machine.write = None;
                     self.section(|raft| raft.written(id))?;
                     continue;

@@ -97,13 +97,14 @@ impl Tape {
     /// What was said last was a `Raft` with nothing left to write and nothing to send. Writes are numbered, and the numbers are only compared
     /// with each other: if the last of `latest` writes is durable, and none is under way, the next history is the same as after none.
     pub fn forget_writes(&mut self, latest: u64) {
-        let begin = self.0.len().saturating_sub(8);
+        let begin = self.0.len().saturating_sub(9);
         if let [
             Token::Number(all),
             hard @ Token::Number(_),
             Token::Number(durable),
             Token::Variant(0),
             Token::Variant(0),
+            snapshot @ Token::Number(_),
             Token::Other(0),
             Token::Number(_),
             Token::Length(0),
@@ -111,7 +112,8 @@ impl Tape {
             && *all == latest
             && *durable == latest
         {
-            (*all, *durable, *hard) = (0, 0, Token::Number(0));
+            (*all, *durable) = (0, 0);
+            (*hard, *snapshot) = (Token::Number(0), Token::Number(0));
         }
     }
 
