@@ -109,7 +109,7 @@ pub(super) struct Callers {
     /// Reads that wait for an index,
     reads: BTreeMap<ReadId, Tell<Served>>,
     /// and those that have one, and wait until it is applied; with the time at which they are given up if it is not even committed here.
-    ready: BTreeMap<u64, (Time, Vec<Tell<Served>>)>,
+    ready: BTreeMap<u64, Vec<(Time, Tell<Served>)>>,
     /// Those who wait for a snapshot,
     snapshots: Vec<Tell<SnapshotTaken>>,
     /// and those for whom one was taken, and who wait until it is durable.
@@ -211,8 +211,7 @@ impl Callers {
             Some(index) if index <= applied => self.told.push(Told::Read(who, Ok(()))),
             Some(index) => {
                 let ready = self.ready.entry(index).or_default();
-                ready.0 = give_up;
-                ready.1.push(who);
+                ready.push((give_up, who));
             }
         }
     }
@@ -221,22 +220,27 @@ impl Callers {
     /// node's own state machine.
     pub(super) fn unheard_until(&self, commit: u64) -> Option<Time> {
         let unheard = self.ready.range(commit + 1..);
-        unheard.map(|(_, (until, _))| *until).min()
+        // Each for equally long, so the first is given up first.
+        let first = unheard.filter_map(|(_, who)| who.first());
+        first.map(|(until, _)| *until).min()
     }
 
     pub(super) fn give_up_unheard(&mut self, commit: u64, now: Time) {
-        let late = |_: &u64, (until, _): &mut (Time, Vec<_>)| *until <= now;
-        let late = self.ready.extract_if(commit + 1.., late);
-        let late = late.flat_map(|(_, (_, who))| who);
-        let told = late.map(|who| Told::Read(who, Err(ReadError::NoLeader)));
-        self.told.extend(told);
+        for (_, waiting) in self.ready.range_mut(commit + 1..) {
+            let late = waiting.partition_point(|(until, _)| *until <= now);
+            let late = waiting.drain(..late);
+            let told = late.map(|(_, who)| Told::Read(who, Err(ReadError::NoLeader)));
+            self.told.extend(told);
+        }
+        self.ready.retain(|_, waiting| !waiting.is_empty());
     }
 
     fn serve_reads(&mut self, applied: u64) {
         let later = self.ready.split_off(&(applied + 1));
         let served = std::mem::replace(&mut self.ready, later);
-        let served = served.into_values().flat_map(|(_, who)| who);
-        self.told.extend(served.map(|who| Told::Read(who, Ok(()))));
+        let served = served.into_values().flatten();
+        self.told
+            .extend(served.map(|(_, who)| Told::Read(who, Ok(()))));
     }
 
     /// There is this snapshot, which that write makes durable. Also for who came while it was taken: nothing was applied meanwhile.
@@ -292,7 +296,8 @@ impl Callers {
         let reads = reads.chain(
             std::mem::take(&mut self.ready)
                 .into_values()
-                .flat_map(|(_, who)| who),
+                .flatten()
+                .map(|(_, who)| who),
         );
         let stopped = |who| Told::Read(who, Err(ReadError::Stopped(why.clone())));
         self.told.extend(reads.map(stopped));
@@ -311,7 +316,7 @@ impl Callers {
 
     /// How many reads wait.
     pub(super) fn reads_waiting(&self) -> usize {
-        let ready: usize = self.ready.values().map(|(_, who)| who.len()).sum();
+        let ready: usize = self.ready.values().map(Vec::len).sum();
         self.reads.len() + ready
     }
 

@@ -56,7 +56,7 @@ pub struct Config {
     pub snapshot_every: usize,
     /// How many entries stay in memory behind a snapshot, for followers that are a little late. Default: 1,024.
     pub keep_entries: u64,
-    /// Makes the random part of the election timeouts repeatable. Give each node its own. Default: another one at each start.
+    /// Makes the random part of the election timeouts repeatable; nothing else. Give each node its own. Default: another one at each start.
     pub seed: Option<u64>,
     /// Where time comes from. Default: the machine's monotonic clock.
     pub clock: Clock,

@@ -113,15 +113,24 @@ impl Follower {
         };
     }
 
-    /// At every heartbeat: if nothing has arrived since the last one, what was sent after it is sent again.
-    pub(super) fn resend_chunks(&mut self) {
+    /// At every heartbeat: if nothing has arrived since the last one, what was sent after it is sent again. If nothing of it has arrived
+    /// at all, it may as well be the latest, and no old one is kept for who may be dead.
+    pub(super) fn resend_chunks(&mut self, latest: Option<&Snapshot>) {
         if let Sending::Snapshot {
+            snapshot,
             acked,
             sent,
             silent,
             ..
         } = &mut self.sending
         {
+            if *silent
+                && *acked == 0
+                && let Some(latest) = latest
+                && snapshot.last < latest.last
+            {
+                *snapshot = latest.clone();
+            }
             if *silent {
                 *sent = Some(*acked).filter(|&acked| acked > 0);
             }

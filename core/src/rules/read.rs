@@ -119,6 +119,12 @@ impl Raft {
         Ok(id)
     }
 
+    /// Gives the reads of this life numbers from here on, before there is one. An answer to an earlier life must fit none of them, so they
+    /// begin at a number that no seed makes again.
+    pub fn number_reads_from(&mut self, random: u64) {
+        self.own_reads = OwnReads::starting_at(random);
+    }
+
     /// The reads that were answered.
     pub fn take_reads(&mut self) -> Vec<ReadAnswer> {
         std::mem::take(&mut self.own_reads.answers)

@@ -168,11 +168,11 @@ impl Raft {
 
     /// Once in a heartbeat: what was not answered since the last one is sent again.
     pub(super) fn resend_snapshots(&mut self) {
+        let latest = self.snapshot.as_ref();
         if let Role::Leader(leading) = &mut self.role {
-            leading
-                .followers
-                .values_mut()
-                .for_each(Follower::resend_chunks);
+            for follower in leading.followers.values_mut() {
+                follower.resend_chunks(latest);
+            }
         }
     }
 
@@ -201,7 +201,8 @@ impl Raft {
         let last = chunk.last;
         if last.index <= self.commit {
             // It holds nothing new: what is committed here is what the leader has.
-            self.incoming = None;
+            self.incoming
+                .take_if(|incoming| incoming.head.last.index <= self.commit);
             self.prove(last.index);
             return self.acknowledge(from, true);
         }

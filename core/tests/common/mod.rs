@@ -129,6 +129,8 @@ pub struct Cluster {
     pub lagging: Option<u64>,
     /// Whose messages, from it and to it, are lost by [`run`](Cluster::run).
     pub cut: Vec<u64>,
+    /// How often somebody was started again.
+    lives: u64,
     servers: BTreeMap<u64, Server>,
 }
 
@@ -166,6 +168,7 @@ impl Cluster {
             stuck: None,
             lagging: None,
             cut: Vec::new(),
+            lives: 0,
             servers,
         }
     }
@@ -260,7 +263,9 @@ impl Cluster {
     /// This server crashes and starts again with what its disk has. What it sent is still on the wire.
     pub fn restart(&mut self, id: u64) {
         let old = &self.servers[&id];
-        let new = Server::new(old.raft.settings().clone(), self.now, old.disk.clone());
+        self.lives += 1;
+        let (settings, disk) = (old.raft.settings().clone(), old.disk.clone());
+        let new = Server::with_seed(settings, self.now, disk, 1000 * self.lives + id);
         self.servers.insert(id, new);
     }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use biglock::lock::Step;
-use biglock::rules::RoleKind;
+use biglock::rules::{Body, RoleKind};
 use biglock::{Leadership, LocalNetwork, MemoryStorage, Node, NodeId, Outside, Term, WaitError};
 
 use crate::harness::{
-    begin, bench, bench_with, change, config, ends, granted, heartbeat, leader, tick,
+    PATIENCE, Wire, begin, bench, bench_with, change, config, deliver, ends, granted, heartbeat,
+    leader, tick,
 };
 
 const SOON: Duration = Duration::from_secs(1);
@@ -85,6 +86,29 @@ fn three_nodes_elect_and_elect_again() {
         let node = Arc::into_inner(node).unwrap();
         ends("shutdown", move || node.shutdown()).unwrap();
     }
+}
+
+/// A seed repeats timeouts, and not the numbers of reads: an answer to an earlier life of a node must fit no read of this one.
+#[test]
+fn reads_of_two_lives_have_different_numbers() {
+    let life = || {
+        let (wire, sent) = Wire::new();
+        let node = Node::start(config(1, 3), MemoryStorage::new(), wire.clone(), ());
+        let node = Arc::new(node.expect("it starts"));
+        deliver(&wire.inbox(), 2, 1, heartbeat());
+        let reader = node.clone();
+        let reading = begin("read", move || reader.read());
+        let number = loop {
+            let message = sent.recv_timeout(PATIENCE).expect("it asks");
+            if let Body::ReadIndex { read } = message.body {
+                break read;
+            }
+        };
+        ends("shutdown", move || node.shutdown()).unwrap();
+        assert!(reading.result().is_err());
+        number
+    };
+    assert_ne!(life(), life());
 }
 
 #[test]

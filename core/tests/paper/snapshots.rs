@@ -354,6 +354,17 @@ fn what_an_earlier_leader_was_sending_ends_with_its_term() {
     }
 }
 
+/// A late piece of a snapshot that is installed says nothing about the next one, half of which has arrived.
+#[test]
+fn a_late_piece_of_an_installed_snapshot_leaves_the_next_one_alone() {
+    let mut cluster = cluster(3);
+    cluster.tell(1, 2, 1, whole(5, 1));
+    assert_eq!(cluster.commit(1), 5);
+    assert_eq!(received(&cluster.tell(1, 2, 1, piece(9, 1, 0, 4))), 4);
+    cluster.tell(1, 2, 1, piece(5, 1, 4, 10));
+    assert_eq!(received(&cluster.tell(1, 2, 1, piece(9, 1, 4, 8))), 8);
+}
+
 /// "Reply immediately if term < currentTerm" (figure 13, 1).
 #[test]
 fn a_snapshot_of_a_stale_leader_is_refused() {
@@ -533,6 +544,32 @@ fn a_snapshot_that_is_replaced_while_it_is_sent() {
     assert_eq!((data(&cluster, 3).len(), cluster.end(3)), (3000, 6));
     cluster.deliver_all();
     assert_eq!((data(&cluster, 3).len(), cluster.end(3)), (2000, 7));
+}
+
+/// Who never answered has nothing of the first one, so it is sent the latest: and the leader keeps no old state for whoever is dead.
+#[test]
+fn who_is_silent_is_sent_the_latest_snapshot() {
+    let mut cluster = behind(3000);
+    cluster.heartbeat(1);
+    assert!(cluster.between(1, 3).iter().any(is_chunk));
+    cluster.deliver_without(&[3]);
+    for _ in 0..3 {
+        cluster.propose(1, b"x");
+        cluster.deliver_without(&[3]);
+        snapshot(&mut cluster, 1, 2000);
+        for _ in 0..3 {
+            cluster.heartbeat(1);
+            cluster.deliver_without(&[3]);
+        }
+    }
+    cluster.heartbeat(1);
+    let sent = cluster.between(1, 3);
+    let latest = cluster.raft(1).snapshot().map(|snapshot| snapshot.last);
+    let sent = sent.iter().find_map(|message| match &message.body {
+        Body::InstallSnapshot { chunk, .. } => Some(chunk.last),
+        _ => None,
+    });
+    assert_eq!(sent, latest);
 }
 
 /// "The snapshot also includes the latest configuration in the log as of last included index."

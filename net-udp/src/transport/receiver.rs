@@ -137,6 +137,8 @@ impl Receiver {
             }
             Ok(Request::Client(request)) => {
                 self.link.counts.client_requests.add_one();
+                // It may call the user's code, which no answer to a leader waits for.
+                self.deliver_entries(outside, taken);
                 self.server
                     .handle(&self.inbox, outside, request, from, &mut taken.batch);
                 Ok(())

@@ -125,3 +125,54 @@ fn a_read_ends_although_its_index_is_never_heard_committed() {
     let end = awaited.wait(&Outside::claim("test"));
     assert!(matches!(end, Some(Err(ReadError::NoLeader))), "{end:?}");
 }
+
+/// Those who read at the same index wait each for their own time: whoever comes later does not put off the end of those before.
+#[test]
+fn reads_at_one_index_end_each_in_its_time() {
+    let settings = Config::new(1, [1, 2, 3]).validate().unwrap();
+    let at = At {
+        now: Time::ZERO,
+        random: 0,
+    };
+    let raft = Raft::new(at, settings, Stored::default());
+    let mut shared = Shared::new(raft, Box::new(MemoryStorage::new()), Box::new(()), 0);
+    let from_leader = |body| Message {
+        from: NodeId(2),
+        to: NodeId(1),
+        term: Term(1),
+        body,
+    };
+    shared.receive(
+        Time::ZERO,
+        from_leader(Body::AppendEntries {
+            prev: Position::default(),
+            entries: Vec::new(),
+            commit: 0,
+            beat: Beat::default(),
+        }),
+    );
+    let (storage, write) = shared.take_work().write.expect("a new term");
+    shared.finish_write(Time::ZERO, storage, write.id, Ok(()));
+    let _ = shared.take_work();
+    let patience = shared.raft.settings().patience();
+    for half in 0..10 {
+        let now = Time::ZERO + patience / 2 * half;
+        shared.upkeep(now);
+        let _ = shared.take_work();
+        shared.read(now, Tell::call(|_, _| {})).unwrap();
+        let asked = shared.take_work().messages;
+        let asked = asked.iter().find_map(|message| match message.body {
+            Body::ReadIndex { read } => Some(read),
+            _ => None,
+        });
+        // The index is never heard committed here.
+        let (read, index) = (asked.expect("it asks the leader"), Some(7));
+        shared.receive(now, from_leader(Body::ReadIndexReply { read, index }));
+        let _ = shared.take_work();
+    }
+    let waiting = shared.waiting_callers();
+    assert!(
+        waiting <= 2,
+        "{waiting} wait, one for each half of a patience"
+    );
+}
