@@ -175,11 +175,12 @@ impl Event {
 
 /// The name of a node.
 pub fn name_of(machine: &Machine) -> u128 {
-    names_of(machine, &[tape::IDENTITY])[0]
+    names_of(machine, &[tape::IDENTITY], false)[0]
 }
 
-/// The names of a node.
-pub(super) fn names_of(machine: &Machine, renamings: &[Renaming]) -> Vec<u128> {
+/// The names of a node. With `forget`, however often it has written: only if it is never named in the middle of a write, for then the number shows, and
+/// two nodes of one name would lead to nodes of two.
+pub(super) fn names_of(machine: &Machine, renamings: &[Renaming], forget: bool) -> Vec<u128> {
     let Machine {
         raft,
         disk,
@@ -191,7 +192,9 @@ pub(super) fn names_of(machine: &Machine, renamings: &[Renaming]) -> Vec<u128> {
     } = machine;
     let mut tape = Tape::default();
     raft.hash(&mut tape);
-    tape.forget_writes(raft.latest_write().0);
+    if forget {
+        tape.forget_writes(raft.latest_write().0);
+    }
     (disk.hard_state, &disk.snapshot, &disk.entries).hash(&mut tape);
     (write, state, beats, lives, past).hash(&mut tape);
     tape.names(renamings)
@@ -239,7 +242,7 @@ fn renamings(order: &Order) -> Vec<Renaming> {
     all.retain(|to| {
         let alike = |nth: usize| {
             let other = &first[usize::from(to[nth])];
-            names_of(&first[nth], &[*to])[0] == name_of(other)
+            names_of(&first[nth], &[*to], false)[0] == name_of(other)
         };
         (0..order.nodes).all(alike)
     });
@@ -323,7 +326,7 @@ impl<'a> Library<'a> {
 
     /// The number of a node.
     pub fn add_node(&mut self, machine: Machine) -> u32 {
-        let names = names_of(&machine, &self.known.renamings);
+        let names = names_of(&machine, &self.known.renamings, !self.known.order.slow_disk);
         let number = add(&self.known.nodes, names, || Node::new(machine));
         self.refresh();
         number

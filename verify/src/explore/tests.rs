@@ -64,7 +64,7 @@ fn story(to: &Renaming, back: &Renaming) -> Vec<u128> {
     let mut wire = VecDeque::new();
     let act = |machines: &mut Vec<Machine>, nth: usize, input: Input<'_>| {
         let stepped = machines[nth].step(&order, input).expect("it holds");
-        let mut all = super::known::names_of(&stepped.machine, &[*back]);
+        let mut all = super::known::names_of(&stepped.machine, &[*back], true);
         // The others' order is not ours.
         let mut sent: Vec<u128> = stepped
             .sent
