@@ -450,7 +450,7 @@ thread_local! {
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// From now on, panics in steps of the rules are not printed: [`silently`] catches them.
+/// From now on, panics in steps of the rules are not printed: `silently` catches them.
 pub fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

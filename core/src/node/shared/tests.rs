@@ -35,17 +35,57 @@ fn a_broken_state_is_found_once() {
     ));
 }
 
-/// Whatever a caller made is dropped without the lock: it may be anything (rule 4).
-#[test]
-fn who_is_refused_is_dropped_outside() {
-    use std::sync::Arc;
+/// Node 1 of three, with a disk in memory.
+fn one_of_three() -> Shared {
     let settings = Config::new(1, [1, 2, 3]).validate().unwrap();
     let at = At {
         now: Time::ZERO,
         random: 0,
     };
     let raft = Raft::new(at, settings, Stored::default());
-    let mut shared = Shared::new(raft, Box::new(MemoryStorage::new()), Box::new(()), 0);
+    Shared::new(raft, Box::new(MemoryStorage::new()), Box::new(()), 0)
+}
+
+/// What node 2 says in term 1.
+fn from_leader(body: Body) -> Message {
+    Message {
+        from: NodeId(2),
+        to: NodeId(1),
+        term: Term(1),
+        body,
+    }
+}
+
+/// Node 1 of three, which follows node 2.
+fn follower() -> Shared {
+    let mut shared = one_of_three();
+    let heartbeat = Body::AppendEntries {
+        prev: Position::default(),
+        entries: Vec::new(),
+        commit: 0,
+        beat: Beat::default(),
+    };
+    shared.receive(Time::ZERO, from_leader(heartbeat));
+    let (storage, write) = shared.take_work().write.expect("a new term");
+    shared.finish_write(Time::ZERO, storage, write.id, Ok(()));
+    assert!(shared.take_work().write.is_none());
+    shared
+}
+
+/// The number of the read that this node asks its leader for.
+fn asked(messages: &[Message]) -> u64 {
+    let read = messages.iter().find_map(|message| match message.body {
+        Body::ReadIndex { read } => Some(read),
+        _ => None,
+    });
+    read.expect("it asks the leader")
+}
+
+/// Whatever a caller made is dropped without the lock: it may be anything (rule 4).
+#[test]
+fn who_is_refused_is_dropped_outside() {
+    use std::sync::Arc;
+    let mut shared = one_of_three();
     let one = Arc::new(());
     let call = |one: &Arc<()>| {
         let one = one.clone();
@@ -79,38 +119,10 @@ fn who_is_refused_is_dropped_outside() {
 /// hangs).
 #[test]
 fn a_read_ends_although_its_index_is_never_heard_committed() {
-    let settings = Config::new(1, [1, 2, 3]).validate().unwrap();
-    let at = At {
-        now: Time::ZERO,
-        random: 0,
-    };
-    let raft = Raft::new(at, settings, Stored::default());
-    let mut shared = Shared::new(raft, Box::new(MemoryStorage::new()), Box::new(()), 0);
-    let from_leader = |body| Message {
-        from: NodeId(2),
-        to: NodeId(1),
-        term: Term(1),
-        body,
-    };
-    let heartbeat = from_leader(Body::AppendEntries {
-        prev: Position::default(),
-        entries: Vec::new(),
-        commit: 0,
-        beat: Beat::default(),
-    });
-    shared.receive(Time::ZERO, heartbeat);
-    let (storage, write) = shared.take_work().write.expect("a new term");
-    shared.finish_write(Time::ZERO, storage, write.id, Ok(()));
-    assert!(shared.take_work().write.is_none());
-
+    let mut shared = follower();
     let (who, awaited) = Tell::promise();
     shared.read(Time::ZERO, who).unwrap();
-    let work = shared.take_work();
-    let asked = work.messages.iter().find_map(|message| match message.body {
-        Body::ReadIndex { read } => Some(read),
-        _ => None,
-    });
-    let (read, index) = (asked.expect("it asks the leader"), Some(7));
+    let (read, index) = (asked(&shared.take_work().messages), Some(7));
     let answer = from_leader(Body::ReadIndexReply { read, index });
     shared.receive(Time::ZERO, answer);
     assert!(shared.take_work().told.is_empty(), "7 is not applied here");
@@ -129,44 +141,15 @@ fn a_read_ends_although_its_index_is_never_heard_committed() {
 /// Those who read at the same index wait each for their own time: whoever comes later does not put off the end of those before.
 #[test]
 fn reads_at_one_index_end_each_in_its_time() {
-    let settings = Config::new(1, [1, 2, 3]).validate().unwrap();
-    let at = At {
-        now: Time::ZERO,
-        random: 0,
-    };
-    let raft = Raft::new(at, settings, Stored::default());
-    let mut shared = Shared::new(raft, Box::new(MemoryStorage::new()), Box::new(()), 0);
-    let from_leader = |body| Message {
-        from: NodeId(2),
-        to: NodeId(1),
-        term: Term(1),
-        body,
-    };
-    shared.receive(
-        Time::ZERO,
-        from_leader(Body::AppendEntries {
-            prev: Position::default(),
-            entries: Vec::new(),
-            commit: 0,
-            beat: Beat::default(),
-        }),
-    );
-    let (storage, write) = shared.take_work().write.expect("a new term");
-    shared.finish_write(Time::ZERO, storage, write.id, Ok(()));
-    let _ = shared.take_work();
+    let mut shared = follower();
     let patience = shared.raft.settings().patience();
     for half in 0..10 {
         let now = Time::ZERO + patience / 2 * half;
         shared.upkeep(now);
         let _ = shared.take_work();
         shared.read(now, Tell::call(|_, _| {})).unwrap();
-        let asked = shared.take_work().messages;
-        let asked = asked.iter().find_map(|message| match message.body {
-            Body::ReadIndex { read } => Some(read),
-            _ => None,
-        });
         // The index is never heard committed here.
-        let (read, index) = (asked.expect("it asks the leader"), Some(7));
+        let (read, index) = (asked(&shared.take_work().messages), Some(7));
         shared.receive(now, from_leader(Body::ReadIndexReply { read, index }));
         let _ = shared.take_work();
     }
