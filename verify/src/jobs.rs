@@ -55,12 +55,16 @@ pub struct Ended {
     pub took: Duration,
 }
 
+/// The argument with which it does not check each step against the specification.
+pub const UNREFINED: &str = "--unrefined";
+
 /// How many jobs run at a time unless told otherwise: one for each core.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Runs one model in a process of its own; `program` is this program, perhaps built with a bug planted in it.
+/// Runs one model in a process of its own; `program` is this program, perhaps built with a bug planted in it. `refined`: each step is checked
+/// against the specification.
 ///
 /// No variable of loom's reaches it: a bound that somebody set for another program shrinks nothing here.
 ///
@@ -74,11 +78,15 @@ pub fn run_model(
     program: &std::path::Path,
     model: &str,
     threads: usize,
+    refined: bool,
     progress: impl Fn(u64),
 ) -> std::io::Result<Ended> {
     let start = Instant::now();
     let mut command = Command::new(program);
     command.args([CHILD, model, THREADS, &threads.to_string()]);
+    if !refined {
+        command.arg(UNREFINED);
+    }
     command.stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {

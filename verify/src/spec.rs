@@ -64,9 +64,12 @@ pub struct Refused {
     pub missing: bool,
 }
 
+/// How a refusal begins.
+pub const REFUSED: &str = "refinement: ";
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "refinement: {} {}", self.node, self.why)
+        write!(f, "{REFUSED}{} {}", self.node, self.why)
     }
 }
 

@@ -6,6 +6,8 @@
 mod edges;
 mod ledger;
 
+pub use ledger::refine_nothing;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
