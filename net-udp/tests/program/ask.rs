@@ -110,6 +110,10 @@ fn a_node_joins_leads_and_another_is_removed() {
         "--timeout-ms=400",
     ]);
     early.failed_with(&["can't add node 4", "--join --id 4"]);
+    // The address of another: nothing is added that could never catch up.
+    let wrong = format!("4={}", cluster.addresses[2]);
+    let wrong = cluster.ask(&["members", "add", &wrong]);
+    wrong.failed_with(&["node 3 listens there"]);
 
     let joined = cluster.node(4, 3, &["--join"]);
     let added = cluster.ask(&["members", "add", &four]);

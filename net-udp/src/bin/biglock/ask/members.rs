@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use biglock::NodeId;
 use biglock::rules::Change;
 use biglock_udp::codec::Refused;
@@ -102,9 +102,15 @@ fn add(cluster: &Cluster, client: &mut Client, node: Peer) -> anyhow::Result<()>
         Some(_) => {}
         None => {
             // Before: a learner that nobody runs would only be in the way.
-            query_status(addr, cluster.cluster, cluster.timeout()).with_context(|| {
+            let there = query_status(addr, cluster.cluster, cluster.timeout());
+            let there = there.with_context(|| {
                 format!("start it first, with `biglock node --join --id {}`", id.0)
             })?;
+            let listens = there.status.id;
+            ensure!(
+                listens == id,
+                "{listens} listens there: correct the number or the address"
+            );
             let address = addr.to_string();
             client.change_members(Change::AddLearner { id, address })?;
         }
