@@ -80,6 +80,8 @@ struct Node {
     vote: Option<NodeId>,
     /// A pre-candidate is what it was before.
     role: RoleKind,
+    /// When it last stood for election in this life, and where its log ended then.
+    stood: Option<(Term, Position)>,
     log: Log,
     commit: u64,
     /// The latest term and vote that are known to be durable, and up to which index the log is.
@@ -193,6 +195,7 @@ impl Cluster {
             term: hard_state.term,
             vote: hard_state.voted_for,
             role: RoleKind::Follower,
+            stood: None,
             log,
             commit: now.commit,
             durable: (hard_state.term, hard_state.voted_for),
@@ -377,8 +380,9 @@ impl Cluster {
                 ));
             }
         }
-        if node.role == RoleKind::Candidate {
-            self.requests.insert((term, id), node.log.last());
+        // Also if it is no candidate any more: its requests leave with the write, and may find voters yet.
+        if let Some((_, last)) = node.stood.filter(|(of, _)| *of == term) {
+            self.requests.insert((term, id), last);
         }
         if let (Some(first), Some(last)) = (node.log.first_of(term), node.log.last_of(term)) {
             let held = last.min(node.log_durable);

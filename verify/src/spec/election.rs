@@ -26,6 +26,7 @@ impl Step<'_> {
         self.node.term = term;
         self.node.vote = Some(self.id);
         self.node.role = RoleKind::Candidate;
+        self.node.stood = Some((term, self.node.log.last()));
         self.done.push(Action::Timeout);
         Ok(())
     }
