@@ -61,6 +61,11 @@ impl Program {
         find(&self.stderr, words)
     }
 
+    /// What standard error says before the next line that contains all of this.
+    pub fn error_lines_until(&self, words: &[&str]) -> Vec<String> {
+        find_after(&self.stderr, words).0
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill(self.child.id(), signal);
     }
@@ -116,13 +121,20 @@ pub fn kill(pid: u32, signal: Signal) {
 
 /// Waits until none of these processes runs any more.
 pub fn all_gone(pids: &[u32]) {
+    until(|| !pids.iter().any(|&pid| runs(pid)));
+}
+
+/// Asks again and again until it is so: for what nobody tells.
+#[track_caller]
+pub fn until(mut so: impl FnMut() -> bool) {
     let tick = crossbeam_channel::tick(Duration::from_millis(10));
     let late = crossbeam_channel::after(PATIENCE);
-    while pids.iter().any(|&pid| runs(pid)) {
-        crossbeam_channel::select! {
-            recv(tick) -> _ => {}
-            recv(late) -> _ => panic!("some of {pids:?} run still"),
-        }
+    while !so() {
+        let tired = crossbeam_channel::select! {
+            recv(tick) -> _ => false,
+            recv(late) -> _ => true,
+        };
+        assert!(!tired, "it was not so within {PATIENCE:?}");
     }
 }
 
@@ -154,12 +166,17 @@ fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 fn find(lines: &Receiver<String>, words: &[&str]) -> String {
+    find_after(lines, words).1
+}
+
+/// The next line that contains all of this, and those that come before it.
+fn find_after(lines: &Receiver<String>, words: &[&str]) -> (Vec<String>, String) {
     let late = crossbeam_channel::after(PATIENCE);
     let mut before = Vec::new();
     loop {
         crossbeam_channel::select! {
             recv(lines) -> line => match line {
-                Ok(line) if words.iter().all(|word| line.contains(word)) => return line,
+                Ok(line) if words.iter().all(|word| line.contains(word)) => return (before, line),
                 Ok(line) => before.push(line),
                 Err(_) => panic!("it ended without {words:?}, after {before:#?}"),
             },
