@@ -38,5 +38,5 @@ pub use read::{ReadAnswer, ReadId, ReadRefused};
 pub use replication::ProposalRefused;
 pub use session::{MAX_REPLY_BYTES, MAX_SESSIONS, SessionReply, SessionRequest, Sessions};
 pub use snapshot::{Chunk, Snapshot, SnapshotHead};
-pub use stored::{Batch, Stored, Suffix};
+pub use stored::{Batch, OtherMembers, Stored, Suffix};
 pub use transfer::TransferRefused;

@@ -11,6 +11,8 @@ mod config;
 mod disk;
 #[path = "node/elections.rs"]
 mod elections;
+#[path = "node/founders.rs"]
+mod founders;
 #[path = "node/harness.rs"]
 mod harness;
 #[path = "node/proposals.rs"]

@@ -349,12 +349,13 @@ fn an_unknown_format_is_refused_and_left_alone() {
     let folder = folder();
     drop(open(folder.path(), 1));
     for (value, expected) in [
-        (&[3; 26][..], "format 3"),
+        (&[4; 26][..], "format 4"),
         (&[9; 40][..], "format 9"),
         (&[][..], "format 0"),
         (&[1; 25][..], "damaged"),
         (&[1; 27][..], "damaged"),
         (&[2; 9][..], "damaged"),
+        (&[3; 9][..], "damaged"),
     ] {
         put_state(folder.path(), value);
         refused(folder.path(), &[expected]);
@@ -380,7 +381,13 @@ fn an_old_folder_is_read_and_grows() {
     let mut expected = Stored::default();
     expected.apply(batch);
     assert_eq!(load(&mut open(folder.path(), 1)), expected);
-    assert_eq!(get_state(folder.path())[0], 2);
+    assert_eq!(get_state(folder.path())[0], 3);
+
+    // The second format was as the third, without the members with which the node began.
+    let record = get_state(folder.path());
+    let record = [&[2][..], &record[1..record.len() - 1]].concat();
+    put_state(folder.path(), &record);
+    assert_eq!(load(&mut open(folder.path(), 1)), expected);
 
     // One that did not vote.
     let record = [&[1][..], &numbers([1, 6]), &[0; 9]].concat();
@@ -397,6 +404,7 @@ fn the_records_are_these_bytes() {
     let folder = folder();
     let mut storage = open(folder.path(), 1);
     let batch = Batch::new(state(0x0203, Some(4)))
+        .with_founders(Members::voting([NodeId(7)]))
         .with_snapshot(snapshot(1, 2, "state"))
         .with_log(3, vec![entry(5, "go")]);
     write(&mut storage, &batch);
@@ -404,9 +412,10 @@ fn the_records_are_these_bytes() {
     let number = u64::to_be_bytes;
     let bytes = |text: &str| [&number(text.len() as u64)[..], text.as_bytes()].concat();
 
-    // Version, node, term, vote; that this is the first write; where the snapshot ends; the last entry.
+    // Version, node, term, vote; that this is the first write; where the snapshot ends; the last entry; that it began with one member,
+    // which, a voter, without an address.
     let state = [
-        &[2][..],
+        &[3][..],
         &number(1),
         &number(0x0203),
         &[1],
@@ -415,6 +424,11 @@ fn the_records_are_these_bytes() {
         &number(1),
         &number(2),
         &number(3),
+        &[1],
+        &number(1),
+        &number(7),
+        &[1],
+        &number(0),
     ]
     .concat();
     assert_eq!(get_state(folder.path()), state);

@@ -25,7 +25,8 @@ use crate::rules::{MAX_MEMBERS, Members, NodeId, Settings};
 pub struct Config {
     /// This node.
     pub id: NodeId,
-    /// The nodes of a cluster that begins, this one included: 1 to 9 of them, the same on every node. Once the log names other members
+    /// The nodes of a cluster that begins, this one included: 1 to 9 of them, the same on every node. The storage keeps them, and a node that
+    /// is told others when it comes back does not start: [`OtherMembers`](crate::rules::OtherMembers). Once the log names other members
     /// ([`Node::change_members`](crate::Node::change_members)), those count. None, for a node that [joins](Config::joining).
     pub members: BTreeSet<NodeId>,
     /// The shortest time without a leader after which a node campaigns. Default: 150 ms.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::{ConfigError, Leadership, RestoreError};
-use crate::rules::{ChangeRefused, NodeId, ProposalRefused, ReadRefused, TransferRefused};
+use crate::rules::{
+    ChangeRefused, NodeId, OtherMembers, ProposalRefused, ReadRefused, TransferRefused,
+};
 
 /// Why [`Node::start`](crate::Node::start) did not start. No thread is left behind.
 #[derive(Debug, Error)]
@@ -16,9 +18,12 @@ pub enum StartError {
     /// The configuration can't work.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
-    /// The storage could not be read.
+    /// The storage could not be read, or a new one not written to.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// It is told of other members than those it began with. Nothing was changed.
+    #[error(transparent)]
+    OtherMembers(#[from] OtherMembers),
     /// The transport could not start.
     #[error(transparent)]
     Transport(#[from] TransportError),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    ChangeError, Config, ConfigError, Decided, Engine, Inbox, Leadership, MIN_PAYLOAD, Proposal,
-    ProposeError, ReadError, SessionCall, Shared, StartError, StateMachine, Status, Stopped,
-    Storage, Tell, TransferError, Transport, Undecided, WaitError,
+    Batch, ChangeError, Config, ConfigError, Decided, Engine, Inbox, Leadership, MIN_PAYLOAD,
+    Proposal, ProposeError, ReadError, SessionCall, Shared, StartError, StateMachine, Status,
+    Stopped, Storage, Tell, TransferError, Transport, Undecided, WaitError,
 };
 use crate::lock::sync::{JoinHandle, spawn};
 use crate::lock::{Monitor, Observer};
@@ -30,8 +30,10 @@ impl Node {
     /// what `transport` needs to receive. Whatever the size of the cluster, their number is fixed. `state_machine` must be as new: it
     /// gets the latest snapshot, if there is one, and every command after it.
     ///
+    /// A new storage first keeps the [members](Config::members), durably.
+    ///
     /// # Errors
-    /// If the configuration can't work, the storage can't be read, the transport can't start, or the system gives no thread. Then
+    /// If the configuration can't work, the storage can't be read, it began with other members, the transport can't start, or the system gives no thread. Then
     /// nothing is left running.
     pub fn start(
         config: Config,
@@ -62,6 +64,12 @@ impl Node {
         }
         let outside = Outside::caller();
         let stored = storage.load(&outside)?;
+        settings.members = stored.founded_by(&settings.members)?;
+        if stored.founders.is_none() {
+            // Before anything is said to anybody.
+            let first = Batch::new(stored.hard_state).with_founders(settings.members.clone());
+            storage.write(&outside, first)?;
+        }
         let mut random = match config.seed {
             Some(seed) => fastrand::Rng::with_seed(seed),
             None => fastrand::Rng::new(),

@@ -13,8 +13,8 @@ pub use crate::rules::{Batch, Stored, Suffix};
 use super::StorageError;
 use crate::Outside;
 
-/// Where a node keeps what must survive a crash: term and vote and the log ("persistent state on all servers", figure 2), and the latest
-/// snapshot (section 7).
+/// Where a node keeps what must survive a crash: term and vote and the log ("persistent state on all servers", figure 2), the latest
+/// snapshot (section 7), and the members it began with.
 ///
 /// One thread at a time has it, and it is never called with the lock held: it may take as long as it must.
 pub trait Storage: Send {

@@ -1,13 +1,18 @@
 //! What must survive a crash, and what becomes of it: plain data between the rules and the disk.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-use super::{Entry, HardState, Snapshot};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{Entry, HardState, Members, Payload, Snapshot};
 
 /// What a disk held when it was opened. [`Stored::default`] is a new node's.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stored {
+    /// The members of the cluster when this node began: nobody, if it waited to be added. Nothing, if it has not begun yet.
+    pub founders: Option<Members>,
     /// Term and vote.
     pub hard_state: HardState,
     /// The latest snapshot.
@@ -25,6 +30,12 @@ impl Stored {
         }
     }
 
+    /// The same with these members when it began, if it did.
+    pub fn with_founders(mut self, founders: Option<Members>) -> Stored {
+        self.founders = founders;
+        self
+    }
+
     /// The same with this snapshot.
     pub fn with_snapshot(mut self, snapshot: Option<Snapshot>) -> Stored {
         self.snapshot = snapshot;
@@ -37,6 +48,38 @@ impl Stored {
         self
     }
 
+    /// With which members this node begins, if it is told these.
+    ///
+    /// A server "always uses the latest configuration in its log" (section 6); but as long as the log has none, what the node is told
+    /// decides who is a majority. So the first answer is kept for ever: a node that is told of itself alone when it comes back would elect
+    /// itself in a term that the others share, and commit what they never see. Who names the members as they are now is understood.
+    ///
+    /// # Errors
+    /// If it began with others.
+    pub fn founded_by(&self, told: &Members) -> Result<Members, OtherMembers> {
+        let same = |members: &Members| members.ids().eq(told.ids());
+        let now = self.members();
+        match &self.founders {
+            None => Ok(told.clone()),
+            Some(founders) if same(founders) || now.is_some_and(same) => Ok(founders.clone()),
+            Some(founders) => Err(OtherMembers {
+                began: founders.clone(),
+                now: now.cloned(),
+                told: told.clone(),
+            }),
+        }
+    }
+
+    /// The latest members that snapshot or log name, if any.
+    fn members(&self) -> Option<&Members> {
+        let mut entries = self.entries.iter().rev();
+        let logged = entries.find_map(|entry| match &entry.payload {
+            Payload::Members(members) => Some(members),
+            _ => None,
+        });
+        logged.or(self.snapshot.as_ref().map(|snapshot| &snapshot.members))
+    }
+
     /// The index of the first entry, or of the one to come.
     pub fn first(&self) -> u64 {
         self.snapshot.as_ref().map_or(0, |s| s.last.index) + 1
@@ -45,6 +88,9 @@ impl Stored {
     /// Does to these what a disk does with a batch: for storages in memory, and as the definition of what every storage must do.
     pub fn apply(&mut self, batch: Batch) {
         self.hard_state = batch.hard_state;
+        if batch.founders.is_some() {
+            self.founders = batch.founders;
+        }
         if let Some(snapshot) = batch.snapshot {
             let gone = (snapshot.last.index + 1).saturating_sub(self.first());
             let gone = usize::try_from(gone).unwrap_or(usize::MAX);
@@ -63,10 +109,50 @@ impl Stored {
     }
 }
 
-/// What a disk is to make durable, whole or not at all. In this order: term and vote, the snapshot, the log.
+/// A node is told of other members than those it began with.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub struct OtherMembers {
+    /// Those it began with; nobody, if it waited to be added.
+    pub began: Members,
+    /// Those that its log names since, if it names any.
+    pub now: Option<Members>,
+    /// Those it is told.
+    pub told: Members,
+}
+
+impl fmt::Display for OtherMembers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OtherMembers { began, now, told } = self;
+        if began.is_empty() {
+            f.write_str("this node began as one that joins a cluster")?;
+        } else {
+            write!(f, "this node began with the members {began}")?;
+        }
+        if let Some(now) = now {
+            write!(f, ", its log names {now}")?;
+        }
+        if told.is_empty() {
+            f.write_str(", and it is told to join a cluster")?;
+        } else {
+            write!(f, ", and it is told {told}")?;
+        }
+        f.write_str(if began.is_empty() {
+            ": let it join again"
+        } else {
+            ": tell it those it began with, for the log knows of all changes since"
+        })?;
+        f.write_str(
+            "; if it is to begin anew, give it a storage of its own, and a number that no node of this cluster had",
+        )
+    }
+}
+
+/// What a disk is to make durable, whole or not at all. In this order: the founders, term and vote, the snapshot, the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Batch {
+    /// The members of the cluster when this node began: in its first batch alone.
+    pub founders: Option<Members>,
     /// Term and vote: one record. It takes the place of the one before.
     pub hard_state: HardState,
     /// A new snapshot, if there is one. It takes the place of the one before and of all entries up to its last.
@@ -82,6 +168,12 @@ impl Batch {
             hard_state,
             ..Batch::default()
         }
+    }
+
+    /// The same with these members, with which the node begins.
+    pub fn with_founders(mut self, founders: Members) -> Batch {
+        self.founders = Some(founders);
+        self
     }
 
     /// The same with this snapshot.

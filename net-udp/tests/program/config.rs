@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use crate::process::{Program, biglock, run};
 
 const GOOD: &str = "id = 1\nlisten = \"127.0.0.1:0\"\nmemory = true\n";
+const PEERS: &str = "peers = [\"1=127.0.0.1:1\"]\n";
 
 /// A file with this text, which lives as long as the folder.
 fn file(text: &str) -> (TempDir, String) {
@@ -68,7 +69,9 @@ fn an_error_in_the_file_names_file_key_and_remedy() {
         ),
     ];
     for (line, words) in cases {
-        let (_folder, path) = file(&format!("{GOOD}{line}\n"));
+        let says_who = line.starts_with("peers") || line.starts_with("join");
+        let peers = if says_who { "" } else { PEERS };
+        let (_folder, path) = file(&format!("{GOOD}{peers}{line}\n"));
         let ended = run(&["node", "--config", &path]);
         ended.failed_with(&[&path]);
         ended.failed_with(words);
@@ -80,9 +83,10 @@ fn what_is_missing_is_named_with_its_flag() {
     run(&["node"]).failed_with(&["the flags", "`id` is missing", "--id 1"]);
     run(&["node", "--id=1"]).failed_with(&["`listen` is missing", "--listen 127.0.0.1:7001"]);
     run(&["node", "--id=1", "--listen=127.0.0.1:0"]).failed_with(&["`data` is missing", "--data"]);
-    let small = ["node", "--id=1", "--listen=127.0.0.1:0", "--memory"];
-    run(&[&small[..], &["--max-datagram=100"]].concat())
-        .failed_with(&["max_datagram is 100 bytes", "make it 1200"]);
+    let alone = ["node", "--id=1", "--listen=127.0.0.1:0", "--memory"];
+    run(&alone).failed_with(&["`peers` is missing", "--peers 1=127.0.0.1:0"]);
+    let small = ["--peers=1=127.0.0.1:1", "--max-datagram=100"];
+    run(&[&alone[..], &small].concat()).failed_with(&["max_datagram is 100 bytes", "make it 1200"]);
     run(&["node", "--config=/nowhere/node.toml"]).failed_with(&["cannot read /nowhere/node.toml"]);
 }
 

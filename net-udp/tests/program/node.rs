@@ -12,8 +12,21 @@ use serde_json::Value;
 
 use crate::process::{Program, biglock, run, until};
 
-/// The only node of its cluster, in memory, with events; and where it listens.
+/// The only node of its cluster, where it keeps what it must is still to be said.
+const ALONE: [&str; 4] = [
+    "node",
+    "--id=1",
+    "--listen=127.0.0.1:0",
+    "--peers=1=127.0.0.1:1",
+];
+
+/// The same, in memory, with events; and where it listens.
 fn lonely(args: &[&str]) -> (Program, String) {
+    node_with(&[&["--peers=1=127.0.0.1:1"], args].concat())
+}
+
+/// Node 1, in memory, with events; and where it listens.
+fn node_with(args: &[&str]) -> (Program, String) {
     let basics = [
         "node",
         "--id=1",
@@ -59,9 +72,28 @@ fn durable(data: &Path) -> Program {
 
 /// The only node of its cluster, to be told more.
 fn on(data: &Path) -> Command {
-    let mut command = biglock(&["node", "--id=1", "--listen=127.0.0.1:0", "--events"]);
-    command.arg("--data").arg(data);
+    let mut command = biglock(&ALONE);
+    command.args(["--events", "--data"]).arg(data);
     command
+}
+
+/// Alone, it would acknowledge what the others never see.
+#[test]
+fn a_folder_remembers_with_whom_it_began() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let others = "--peers=2=127.0.0.1:1,3=127.0.0.1:1";
+    let node = Program::start(
+        biglock(&["node", "--id=1", "--listen=127.0.0.1:0", "--events", others])
+            .arg("--data")
+            .arg(folder.path()),
+    );
+    node.line(&["started"]);
+    node.signal(Signal::TERM);
+    node.ended().succeeded();
+    durable(folder.path()).ended().failed_with(&[
+        "began with the members 1, 2, 3, and it is told 1:",
+        "`peers` names them, beside node 1 itself",
+    ]);
 }
 
 #[test]
@@ -169,7 +201,7 @@ fn only_a_node_whose_supervisor_is_gone_removes_their_folder() {
 #[test]
 fn a_node_that_must_stop_says_why_and_fails() {
     let peers = "--peers=2=127.0.0.1:1,3=127.0.0.1:1";
-    let (node, addr) = lonely(&["--cluster=5", peers]);
+    let (node, addr) = node_with(&["--cluster=5", peers]);
     // What no correct cluster does: two nodes lead one term. Whoever sees it must not go on.
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     for leader in [2, 3] {
@@ -202,11 +234,14 @@ fn a_node_that_must_stop_says_why_and_fails() {
 
 #[test]
 fn rust_log_switches_the_log_on() {
-    let basics = ["node", "--id=1", "--listen=127.0.0.1:0", "--memory"];
-    let node = Program::start(biglock(&basics).env("RUST_LOG", "biglock=info"));
+    let logging = |level| {
+        let mut command = biglock(&ALONE);
+        Program::start(command.arg("--memory").env("RUST_LOG", level))
+    };
+    let node = logging("biglock=info");
     node.error_line(&["INFO", "leader", "term=1"]);
 
-    let bad = Program::start(biglock(&basics).env("RUST_LOG", "biglock=loud")).ended();
+    let bad = logging("biglock=loud").ended();
     bad.failed_with(&["RUST_LOG is \"biglock=loud\"", "write for example"]);
 }
 
@@ -220,8 +255,8 @@ fn the_deadlock_detector_is_there_or_says_how_to_get_it() {
         ended.succeeded();
         assert_eq!(ended.stderr, "", "there is no deadlock");
     } else {
-        let basics = ["node", "--id=1", "--listen=127.0.0.1:0", "--memory"];
-        let ended = Program::start(biglock(&basics).arg("--deadlock-detection")).ended();
+        let mut command = biglock(&ALONE);
+        let ended = Program::start(command.args(["--memory", "--deadlock-detection"])).ended();
         ended.failed_with(&["--features deadlock-detection"]);
     }
 }

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use biglock::kv::KvStore;
-use biglock::{Node, Outside, Stopped, WaitError};
+use biglock::{Node, Outside, StartError, Stopped, WaitError};
 use biglock_udp::{UdpConfig, UdpTransport, kv_reader};
 use crossbeam_channel::Sender;
 use tracing_subscriber::filter::EnvFilter;
@@ -62,13 +62,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let transport = UdpTransport::bind(udp)?.with_reader(kv_reader(keys.clone()));
     let storage = Store::open(id, &settings.place, events.as_ref())?;
     let trace = settings.trace.as_deref().map(Trace::start).transpose()?;
-    let node = Arc::new(Node::start_observed(
+    let node = Node::start_observed(
         settings.config,
         storage,
         transport.clone(),
         keys,
         trace.as_ref().map(Trace::observer),
-    )?);
+    );
+    let node = Arc::new(node.map_err(|why| match why {
+        StartError::OtherMembers(_) => anyhow!("{why} (`peers` names them, beside {id} itself)"),
+        why => why.into(),
+    })?);
     if let Some(events) = &events {
         events.tell(Line::Started {
             node: id.0,

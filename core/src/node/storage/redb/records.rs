@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use super::snapshot;
 use crate::codec;
-use crate::rules::{Batch, Entry, HardState, NodeId, Position, Stored};
+use crate::rules::{Batch, Entry, HardState, Members, NodeId, Position, Stored};
 
 /// Its value is a slice, so that another version's, of whatever length, can be told from damage.
 const STATE: TableDefinition<'_, (), &[u8]> = TableDefinition::new("hard_state");
@@ -26,14 +26,16 @@ const SNAPSHOT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("snapshot
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 
 /// The version of all records.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The version before the members were kept with which a node begins.
+const NO_FOUNDERS: u8 = 2;
 /// The version of Biglock 0.1.0 before it had a log. It had the first table alone.
 const TERM_AND_VOTE: u8 = 1;
 
 /// The most that a record may claim, in bytes, so that a wrong length is an error and not the end of the process.
 pub(super) const MOST: usize = 1 << 30;
 
-/// Term and vote, and what must be in the other tables.
+/// Term and vote, with which members the node began, and what must be in the other tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
     /// Whose it is.
@@ -45,6 +47,8 @@ pub(super) struct State {
     pub(super) snapshot: Position,
     /// The index of the last entry, or where the snapshot ends if there is none.
     pub(super) last: u64,
+    /// With which members the node began, if it has.
+    founders: Option<Members>,
 }
 
 /// Why something can't be read.
@@ -80,6 +84,7 @@ impl State {
             writes: 0,
             snapshot: Position::default(),
             last: 0,
+            founders: None,
         }
     }
 
@@ -96,6 +101,9 @@ impl State {
         let mut next = self.clone();
         next.hard_state = batch.hard_state;
         next.writes += 1;
+        if batch.founders.is_some() {
+            next.founders.clone_from(&batch.founders);
+        }
         if let Some(snapshot) = &batch.snapshot {
             if snapshot.last.index < self.snapshot.index.max(1) {
                 return Err(format!(
@@ -129,11 +137,12 @@ impl State {
         let state = match value {
             [VERSION, rest @ ..] => codec::decode(rest)
                 .map_err(|why| Problem::damaged(format!("its first record: {why}")))?,
+            [NO_FOUNDERS, rest @ ..] => no_founders(rest)?,
             [TERM_AND_VOTE, rest @ ..] => term_and_vote(rest)?,
             _ => {
                 let version = value.first().copied().unwrap_or_default();
                 return Err(Problem::NotOurs(format!(
-                    "it is of format {version}, and this version of Biglock knows formats {TERM_AND_VOTE} and {VERSION}; use the version that wrote it"
+                    "it is of format {version}, and this version of Biglock knows formats {TERM_AND_VOTE} to {VERSION}; use the version that wrote it"
                 )));
             }
         };
@@ -145,6 +154,20 @@ impl State {
         }
         Ok(state)
     }
+}
+
+/// The same but for the last field.
+fn no_founders(value: &[u8]) -> Result<State, Problem> {
+    let (node, hard_state, writes, snapshot, last) =
+        codec::decode(value).map_err(|why| Problem::damaged(format!("its first record: {why}")))?;
+    Ok(State {
+        node,
+        hard_state,
+        writes,
+        snapshot,
+        last,
+        founders: None,
+    })
 }
 
 /// Node, term, whether it voted, and for whom, or zero.
@@ -254,6 +277,7 @@ pub(super) fn read(database: &Database, state: &State) -> Result<Stored, Problem
         return Err(missing(next, state));
     }
     Ok(Stored::new(state.hard_state)
+        .with_founders(state.founders.clone())
         .with_snapshot(snapshot)
         .with_entries(entries))
 }

@@ -57,7 +57,8 @@ struct About {
     /// The address to listen on
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// The other nodes, e.g. `2=127.0.0.1:7002,3=127.0.0.1:7003`
+    /// The other nodes, e.g. `2=127.0.0.1:7002,3=127.0.0.1:7003`: at every start those the cluster began with, or those it has now. This node
+    /// may be among them; a cluster of one node names that
     #[arg(long, value_name = "ID=ADDR", value_delimiter = ',')]
     peers: Option<Vec<Peer>>,
     /// Wait to be added to a cluster that runs, with `biglock members add`; `peers` are its nodes
@@ -180,8 +181,15 @@ impl About {
                  (or --memory, for tests alone)"
             ),
         };
+        let named = self.peers.unwrap_or_default();
+        // By mistake, a node without peers would be a cluster of its own, and acknowledge what the others never see.
+        ensure!(
+            self.join || !named.is_empty(),
+            "`peers` is missing: name the other nodes of the cluster, e.g. --peers 2=127.0.0.1:7002,3=127.0.0.1:7003 \
+             (a cluster of one node names that: --peers {id}={listen})"
+        );
         let mut peers = BTreeMap::new();
-        for Peer { id, addr } in self.peers.unwrap_or_default() {
+        for Peer { id, addr } in named {
             let before = peers.insert(id, addr);
             ensure!(
                 before.is_none(),
