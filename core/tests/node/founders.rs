@@ -68,7 +68,8 @@ fn a_node_comes_back_with_the_members_it_began_with_or_not_at_all() {
         (Config::new(1, [1, 2, 3, 4]), "it is told 1, 2, 3, 4:"),
         (Config::joining(1), "it is told to join a cluster:"),
     ] {
-        let why = start(&disk, others).expect_err("others");
+        let why =
+            start(&disk, others).expect_err("a node that is told of other members does not start");
         assert!(why.contains("began with the members 1, 2, 3, and"), "{why}");
         assert!(why.contains(told), "{why}");
         assert!(why.contains("tell it those it began with"), "{why}");
@@ -82,7 +83,8 @@ fn whoever_names_the_members_as_they_are_now_is_understood() {
     log(&disk, [(1, true), (2, true), (3, true), (4, false)]);
     start(&disk, Config::new(1, [1, 2, 3, 4])).expect("as they are now");
     start(&disk, Config::new(1, [1, 2, 3])).expect("as they were");
-    let why = start(&disk, Config::new(1, [1, 2])).expect_err("others");
+    let why = start(&disk, Config::new(1, [1, 2]))
+        .expect_err("a node that is told of other members does not start");
     assert!(why.contains("its log names 1, 2, 3, 4 (learner)"), "{why}");
     // The entry may yet be taken back, and then those count with whom it began.
     let founders = stored(&disk).founders;
@@ -96,7 +98,8 @@ fn a_node_that_joined_begins_no_cluster() {
     assert_eq!(stored(&disk).founders, Some(Members::default()));
     start(&disk, Config::joining(1)).expect("the same");
     for members in [vec![1], vec![1, 2, 3]] {
-        let why = start(&disk, Config::new(1, members)).expect_err("others");
+        let why = start(&disk, Config::new(1, members))
+            .expect_err("a node that is told of other members does not start");
         assert!(why.contains("began as one that joins"), "{why}");
         assert!(why.contains("let it join again"), "{why}");
     }
@@ -111,5 +114,6 @@ fn an_older_disk_keeps_what_it_is_told_next() {
     let disk = Disk::default();
     log(&disk, [(1, true), (2, true)]);
     start(&disk, Config::new(1, [1, 2, 3])).expect("an older one");
-    start(&disk, Config::new(1, [1])).expect_err("others");
+    start(&disk, Config::new(1, [1]))
+        .expect_err("a node that is told of other members does not start");
 }
