@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use biglock::rules::{Body, Position};
+use biglock::rules::{Body, Members, Position};
 use biglock::{
     Batch, Clock, Config, Inbox, MemoryStorage, Message, Node, NodeId, Outside, Storage,
     StorageError, Stored, Term, Transport, TransportError,
@@ -140,7 +140,9 @@ struct Disk<F> {
 
 impl<F: Fn(&Outside) + Send> Storage for Disk<F> {
     fn load(&mut self, _: &Outside) -> Result<Stored, StorageError> {
-        Ok(Stored::default())
+        // It has begun before, so starting writes nothing.
+        let founders = Members::voting([NodeId(1), NodeId(2)]);
+        Ok(Stored::default().with_founders(Some(founders)))
     }
 
     fn write(&mut self, outside: &Outside, _: Batch) -> Result<(), StorageError> {
