@@ -164,17 +164,6 @@ impl Callers {
         let last = first + replies.len() as u64 - 1;
         let decided = self.proposed_up_to(last);
         let newest = replies.last().map_or(self.applied_term, |(term, _)| *term);
-        if newest > self.applied_term {
-            self.applied_term = newest;
-            for later in self.proposals.split_off(decided) {
-                match later.term < newest {
-                    true => self
-                        .told
-                        .push(Told::Proposal(later.who, Err(Undecided::Lost))),
-                    false => self.proposals.push_back(later),
-                }
-            }
-        }
         self.told.reserve(decided);
         // Both are in the order of the log.
         let mut replies = (first..).zip(replies).peekable();
@@ -187,6 +176,19 @@ impl Callers {
                 None => Err(Undecided::Lost),
             };
             self.told.push(Told::Proposal(who, what));
+        }
+        if newest > self.applied_term {
+            self.applied_term = newest;
+            // All that is left is later than what was applied.
+            for later in std::mem::take(&mut self.proposals) {
+                match later.term < newest {
+                    true => {
+                        let lost = Err(Undecided::Lost);
+                        self.told.push(Told::Proposal(later.who, lost));
+                    }
+                    false => self.proposals.push_back(later),
+                }
+            }
         }
         self.serve_reads(last);
     }

@@ -1,9 +1,10 @@
 //! Every proposal ends, and in the way that is true.
 
+use biglock::node::Decided;
 use biglock::rules::{Beat, Body, Chunk, Members, Position, SnapshotHead};
 use biglock::{
-    MemoryStorage, NodeId, Proposal, ProposeError, ReadError, SessionReply, SessionRequest,
-    Stopped, Term, Time, Undecided,
+    MemoryStorage, NodeId, Outside, Proposal, ProposeError, ReadError, SessionReply,
+    SessionRequest, Stopped, Term, Time, Undecided,
 };
 use bytes::Bytes;
 
@@ -42,6 +43,26 @@ fn it_is_lost_when_another_entry_took_its_place() {
     assert!(matches!(end(one), Err(Undecided::Lost)));
     // Nor can one of an earlier term ever follow.
     assert!(matches!(end(two), Err(Undecided::Lost)));
+}
+
+/// Whoever is called hears in the order of the log what has become of its proposals, also of those that no entry decides by itself.
+#[test]
+fn calls_come_in_the_order_of_the_log() {
+    let bench = bench_that_leads();
+    let (heard, hears) = std::sync::mpsc::channel();
+    for number in [1, 2, 3] {
+        let heard = heard.clone();
+        let then = move |_: &Outside, what: Decided| {
+            let lost = matches!(what, Err(Undecided::Lost));
+            heard.send((number, lost)).expect("somebody listens");
+        };
+        let proposed = bench.node.propose_then(b"x".as_slice(), then);
+        proposed.expect("it leads");
+    }
+    drop(heard);
+    bench.deliver(2, 2, append(1, 1, &[2], 2));
+    let heard = ends("hear of all", move || hears.iter().collect::<Vec<_>>());
+    assert_eq!(heard, [(1, true), (2, true), (3, true)]);
 }
 
 /// It was replaced in the log, but what replaced it is not committed: it may come back.
