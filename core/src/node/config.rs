@@ -49,7 +49,8 @@ pub struct Config {
     /// The most messages with entries in flight to one follower; more entries wait, and share the next message. Default: 16.
     pub max_in_flight: usize,
     /// The most bytes of entries that are not yet applied here; beyond it a proposal is refused as
-    /// [busy](crate::ProposeError::Busy), and a follower whose state machine lags takes no more of them for now. Default: 64 MiB.
+    /// [busy](crate::ProposeError::Busy), and a follower whose state machine lags takes no more of them for now, as if they were lost. So
+    /// leave room for what is under way: `max_in_flight` messages of the transport, at the least. Default: 64 MiB.
     pub max_unapplied: usize,
     /// The most reads that wait here. Default: 65,536.
     pub max_reads: usize,

@@ -231,8 +231,8 @@ impl Shared {
         for (payload, who) in proposals {
             match self.raft.push(at, payload) {
                 Ok(position) => self.callers.proposes(position, who),
-                Err(why) => {
-                    self.callers.refused(who);
+                Err((why, payload)) => {
+                    self.callers.refused((payload, who));
                     result = Err(ProposeError::refused(why, self.raft.leader()));
                     break;
                 }

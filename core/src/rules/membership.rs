@@ -94,7 +94,8 @@ impl Raft {
             let entries = self.log.last().index - has;
             return Err(ChangeRefused::CatchingUp { entries });
         }
-        let position = self.push(at, Payload::Members(members))?;
+        let pushed = self.push(at, Payload::Members(members));
+        let position = pushed.map_err(|(why, _)| why)?;
         self.listen_to_members(at);
         self.send_entries();
         Ok(position)

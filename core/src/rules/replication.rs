@@ -41,7 +41,7 @@ impl Raft {
     /// # Errors
     /// If this node does not take it; nothing was changed.
     pub fn propose(&mut self, at: At, payload: Payload) -> Result<Position, ProposalRefused> {
-        let position = self.push(at, payload)?;
+        let position = self.push(at, payload).map_err(|(why, _)| why)?;
         self.send_entries();
         Ok(position)
     }
@@ -49,8 +49,19 @@ impl Raft {
     /// The same without sending it: for several at once. Afterwards call [`send_entries`](Raft::send_entries).
     ///
     /// # Errors
-    /// If this node does not take it; nothing was changed.
-    pub fn push(&mut self, at: At, payload: Payload) -> Result<Position, ProposalRefused> {
+    /// If this node does not take it; nothing was changed. The payload comes back, so that who holds a lock need not drop it there.
+    pub fn push(
+        &mut self,
+        at: At,
+        payload: Payload,
+    ) -> Result<Position, (ProposalRefused, Payload)> {
+        match self.check_proposal(at, &payload) {
+            Ok(()) => Ok(self.append_own(at, payload)),
+            Err(why) => Err((why, payload)),
+        }
+    }
+
+    fn check_proposal(&mut self, at: At, payload: &Payload) -> Result<(), ProposalRefused> {
         let Role::Leader(leading) = &mut self.role else {
             return Err(ProposalRefused::NotLeader);
         };
@@ -66,7 +77,7 @@ impl Raft {
         if self.unapplied + size_as_entry > self.settings.max_unapplied && self.unapplied > 0 {
             return Err(ProposalRefused::Busy);
         }
-        Ok(self.append_own(at, payload))
+        Ok(())
     }
 
     /// Sends whatever may be sent.

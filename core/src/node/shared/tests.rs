@@ -115,6 +115,31 @@ fn who_is_refused_is_dropped_outside() {
     assert_eq!(Arc::strong_count(&one), 1);
 }
 
+/// So is what it proposed.
+#[test]
+fn what_is_refused_is_dropped_outside() {
+    use std::sync::Arc;
+    struct Owned {
+        _lives: Arc<()>,
+    }
+    impl AsRef<[u8]> for Owned {
+        fn as_ref(&self) -> &[u8] {
+            b"command"
+        }
+    }
+    let mut shared = one_of_three();
+    let one = Arc::new(());
+    let command = Payload::Command(bytes::Bytes::from_owner(Owned {
+        _lives: one.clone(),
+    }));
+    let who = Tell::call(|_, _| ());
+    let (_, refused) = shared.propose(Time::ZERO, [(command, who)]);
+    assert!(refused.is_err(), "nobody leads");
+    assert_eq!(Arc::strong_count(&one), 2, "it is still there");
+    drop(shared.take_messages());
+    assert_eq!(Arc::strong_count(&one), 1);
+}
+
 /// The leader says from which index on a read may be served, and is never heard again: nobody waits until the network is whole (no call
 /// hangs).
 #[test]
