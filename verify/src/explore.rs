@@ -18,6 +18,9 @@
 //! **A step is made once.** What an input does to a node depends on the node and the input alone. So each pair is run once, by the real
 //! rules, and its outcome is kept: a state is a few numbers, and exploring it costs no more than looking them up.
 //!
+//! **Each section is a step of the specification** ([`crate::spec`]): a state carries what that makes of the shortest way to it, and no edge is
+//! taken that it does not allow.
+//!
 //! **Time is two moments** ([`tape::NOW`] and [`tape::LATE`]): a timeout may pass at any moment, and a leader was heard just now or long ago,
 //! whichever suits. That is more than clocks allow, so what holds here holds in time; but a lease, which trusts clocks, can't be judged.
 

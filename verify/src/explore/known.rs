@@ -11,9 +11,10 @@ use biglock::rules::{Answer, Appended, Body, Change, NodeId, RoleKind, Term, Ver
 
 use super::Order;
 use super::laws::{GOALS, History};
-use super::machine::{self, Input, Machine};
+use super::machine::{self, Input, Machine, Section};
 use super::seen::Index;
 use super::tape::{self, FIRST_NODE, Renaming, Tape};
+use crate::spec::Cluster;
 
 /// What all workers know.
 pub struct Known {
@@ -25,6 +26,8 @@ pub struct Known {
     nodes: Mutex<Shelf<Node>>,
     messages: Mutex<Shelf<Told>>,
     histories: Mutex<Shelf<History>>,
+    sections: Mutex<Shelf<(NodeId, Section)>>,
+    clusters: Mutex<Shelf<Cluster>>,
 }
 
 /// Things by number, each once.
@@ -109,6 +112,8 @@ pub struct Outcome {
     pub read: Option<u64>,
     /// The goals that it reaches: bit `n` for the n-th of all.
     pub reached: u64,
+    /// The sections that it takes.
+    pub sections: Vec<u32>,
     /// The law that it breaks.
     pub broken: Option<String>,
 }
@@ -210,16 +215,41 @@ impl Known {
             nodes: Mutex::default(),
             messages: Mutex::default(),
             histories: Mutex::default(),
+            sections: Mutex::default(),
+            clusters: Mutex::default(),
         }
     }
 
     /// How many different nodes, messages and histories were met.
     pub fn sizes(&self) -> (usize, usize, usize) {
+        eprintln!(
+            "sections {} clusters {}",
+            locked(&self.sections).things.len(),
+            locked(&self.clusters).things.len()
+        );
         (
             locked(&self.nodes).things.len(),
             locked(&self.messages).things.len(),
             locked(&self.histories).things.len(),
         )
+    }
+
+    /// Keeps the clusters of these states alone, under new numbers: most are of one level. Whoever knows of them must
+    /// [forget](Library::forget_clusters) the old numbers.
+    pub(super) fn keep_clusters<'a>(&self, numbers: impl Iterator<Item = &'a mut u32>) {
+        let mut clusters = locked(&self.clusters);
+        let all = std::mem::take(&mut *clusters).things;
+        let mut kept = vec![None; all.len()];
+        for number in numbers {
+            let old = *number as usize;
+            *number = *kept[old].get_or_insert_with(|| {
+                let cluster = all[old].clone();
+                let new = clusters.things.len() as u32;
+                clusters.numbers.insert(cluster.names[0], new);
+                clusters.things.push(cluster);
+                new
+            });
+        }
     }
 }
 
@@ -281,8 +311,12 @@ pub struct Library<'a> {
     nodes: Vec<Arc<Named<Node>>>,
     messages: Vec<Arc<Named<Told>>>,
     histories: Vec<Arc<Named<History>>>,
+    sections: Vec<Arc<Named<(NodeId, Section)>>>,
+    clusters: Vec<Arc<Named<Cluster>>>,
     outcomes: Vec<Outcome>,
     steps: Index,
+    /// To which cluster a section leads from which.
+    refined: Index,
 }
 
 impl<'a> Library<'a> {
@@ -293,8 +327,11 @@ impl<'a> Library<'a> {
             nodes: Vec::new(),
             messages: Vec::new(),
             histories: Vec::new(),
+            sections: Vec::new(),
+            clusters: Vec::new(),
             outcomes: Vec::new(),
             steps: Index::default(),
+            refined: Index::default(),
         }
     }
 
@@ -307,6 +344,8 @@ impl<'a> Library<'a> {
         more(&mut self.nodes, &self.known.nodes);
         more(&mut self.messages, &self.known.messages);
         more(&mut self.histories, &self.known.histories);
+        more(&mut self.sections, &self.known.sections);
+        more(&mut self.clusters, &self.known.clusters);
     }
 
     /// The node of this number.
@@ -338,6 +377,63 @@ impl<'a> Library<'a> {
         let number = add(&self.known.histories, names, || history);
         self.refresh();
         number
+    }
+
+    /// The number of the specification's cluster in which these nodes have just started.
+    pub fn add_beginning(&mut self, nodes: &[u32]) -> u32 {
+        let mut cluster = Cluster::new();
+        for &node in nodes {
+            let machine = &self.node(node).thing.machine;
+            let Section { now, entries, .. } = machine.beginning();
+            let started = cluster.start(machine.raft.id(), &now, &entries);
+            started.expect("they begin alike");
+        }
+        self.add_cluster(cluster)
+    }
+
+    fn add_cluster(&mut self, cluster: Cluster) -> u32 {
+        let names = tape::names(&cluster, &[tape::IDENTITY]);
+        let number = add(&self.known.clusters, names, || cluster);
+        self.refresh();
+        number
+    }
+
+    /// Forgets the clusters' numbers: they are others now.
+    pub(super) fn forget_clusters(&mut self) {
+        self.clusters.clear();
+        self.refined = Index::default();
+    }
+
+    /// What the cluster of this number is after an outcome, if the specification allows it.
+    ///
+    /// # Errors
+    /// If it does not: why.
+    pub fn refine(&mut self, mut cluster: u32, outcome: usize) -> Result<u32, String> {
+        for nth in 0..self.outcomes[outcome].sections.len() {
+            let section = self.outcomes[outcome].sections[nth];
+            let key = u64::from(cluster) << 32 | u64::from(section);
+            cluster = match self.refined.get(key) {
+                Some(known) => known,
+                None => {
+                    let (node, section) = &self.sections[section as usize].thing;
+                    let mut next = self.clusters[cluster as usize].thing.clone();
+                    let Section {
+                        starts,
+                        now,
+                        entries,
+                    } = section;
+                    let allowed = match starts {
+                        true => next.start(*node, now, entries),
+                        false => next.step(*node, now, entries),
+                    };
+                    allowed.map_err(|refused| refused.to_string())?;
+                    let next = self.add_cluster(next);
+                    self.refined.insert(key, next);
+                    next
+                }
+            };
+        }
+        Ok(cluster)
     }
 
     fn add_message(&mut self, message: Message) -> u32 {
@@ -397,6 +493,7 @@ impl<'a> Library<'a> {
             answers: Vec::new(),
             read: None,
             reached: 0,
+            sections: Vec::new(),
             broken: None,
         };
         let machine = &self.node(node).thing.machine;
@@ -410,6 +507,13 @@ impl<'a> Library<'a> {
                 return outcome;
             }
         };
+        let id = stepped.machine.raft.id();
+        let sections = stepped.sections.into_iter().map(|section| {
+            let thing = (id, section);
+            let names = tape::names(&thing, &[tape::IDENTITY]);
+            add(&self.known.sections, names, || thing)
+        });
+        outcome.sections = sections.collect();
         outcome.next = self.add_node(stepped.machine);
         let sent = stepped.sent.into_iter();
         outcome.sent = sent.map(|message| self.add_message(message)).collect();

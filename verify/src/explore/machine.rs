@@ -5,6 +5,7 @@
 use std::fmt;
 
 use biglock::Message;
+use biglock::node::{Mark, Recorder, Visible};
 use biglock::rules::{
     Answer, Appended, At, Ballot, Body, Change, Entry, HardState, Members, NodeId, Payload,
     Position, Raft, ReadAnswer, Role, Settings, Snapshot, Term, Verdict, Write,
@@ -84,6 +85,17 @@ pub enum Input<'a> {
     Retry,
 }
 
+/// What one critical section left behind: what the specification is asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Section {
+    /// Whether the node has just started.
+    pub starts: bool,
+    /// What it looks like,
+    pub now: Visible,
+    /// and the entries that were not in its log before.
+    pub entries: Vec<Mark>,
+}
+
 /// What an input did.
 pub struct Stepped {
     /// The node afterwards.
@@ -96,6 +108,8 @@ pub struct Stepped {
     pub read: Option<u64>,
     /// What was worth a goal.
     pub reached: Vec<&'static str>,
+    /// The sections that it took, of those that changed something visible.
+    pub sections: Vec<Section>,
 }
 
 fn at(now: Time) -> At {
@@ -168,6 +182,7 @@ impl Machine {
             order,
             machine: self.clone(),
             reached: Vec::new(),
+            watched: Watched::of(&self.raft),
         };
         let read = step.input(input)?;
         step.settle()?;
@@ -175,6 +190,7 @@ impl Machine {
         let Step {
             mut machine,
             reached,
+            watched,
             ..
         } = step;
         if !machine.leads() {
@@ -193,6 +209,7 @@ impl Machine {
             answers,
             read,
             reached,
+            sections: watched.sections,
         })
     }
 
@@ -205,6 +222,7 @@ impl Machine {
         let lives = self.lives + u8::from(order.bounds.reads > 0);
         let mut machine = Machine::start(order, self.nth(), disk, lives);
         machine.past = self.past.clone();
+        let sections = vec![machine.beginning()];
         machine.apply();
         let (id, spoke, term) = (machine.raft.id(), self.past.spoke, machine.raft.term());
         if spoke > term {
@@ -224,7 +242,18 @@ impl Machine {
             answers: Vec::new(),
             read: None,
             reached,
+            sections,
         })
+    }
+
+    /// What it finds when it starts.
+    pub fn beginning(&self) -> Section {
+        let note = Recorder::default().note("", "", &self.raft, false);
+        Section {
+            starts: true,
+            entries: note.marks(),
+            now: note.now,
+        }
     }
 
     /// The state machine applies what is committed.
@@ -307,6 +336,38 @@ struct Step<'a> {
     order: &'a Order,
     machine: Machine,
     reached: Vec<&'static str>,
+    watched: Watched,
+}
+
+/// Keeps what sections leave behind.
+struct Watched {
+    recorder: Recorder,
+    last: Visible,
+    sections: Vec<Section>,
+}
+
+impl Watched {
+    fn of(raft: &Raft) -> Watched {
+        let mut recorder = Recorder::default();
+        let last = recorder.note("", "", raft, false).now;
+        Watched {
+            recorder,
+            last,
+            sections: Vec::new(),
+        }
+    }
+
+    fn look(&mut self, raft: &Raft) {
+        let note = self.recorder.note("", "", raft, false);
+        if note.now != self.last {
+            self.last = note.now.clone();
+            self.sections.push(Section {
+                starts: false,
+                entries: note.marks(),
+                now: note.now,
+            });
+        }
+    }
 }
 
 impl Step<'_> {
@@ -317,6 +378,7 @@ impl Step<'_> {
         let result = section(raft);
         raft.check_transition(&before)?;
         raft.check_invariants()?;
+        self.watched.look(raft);
         Ok(result)
     }
 

@@ -33,6 +33,8 @@ pub struct State {
     pub nodes: [u32; MAX_NODES],
     /// What must be remembered.
     pub history: u32,
+    /// What the specification makes of the way here. One of several ways: so it is no part of the name.
+    pub cluster: u32,
     /// What was said, in the order in which it was said first.
     pub messages: Arc<[u32]>,
 }
@@ -80,6 +82,7 @@ struct Candidate {
 struct Next {
     node: u32,
     history: u32,
+    cluster: u32,
 }
 
 struct Worker<'a> {
@@ -168,6 +171,10 @@ fn run(known: Known, threads: usize, progress: impl Fn(u64)) -> Found {
             break;
         }
         depth += 1;
+        known.keep_clusters(next.iter_mut().map(|state| &mut state.cluster));
+        for worker in &mut workers {
+            worker.library.forget_clusters();
+        }
         level = next;
     }
     let goal = |(nth, &goal): (usize, &&'static str)| {
@@ -333,6 +340,7 @@ impl<'a> Worker<'a> {
         let mut new = state.clone();
         new.nodes[usize::from(action.node)] = next.node;
         new.history = next.history;
+        new.cluster = next.cluster;
         let Wire { fresh, dead } = &self.wire;
         if !fresh.is_empty() || !dead.is_empty() {
             let kept = state
@@ -390,6 +398,7 @@ impl Library<'_> {
         }
         State {
             nodes,
+            cluster: self.add_beginning(&nodes[..order.nodes]),
             history: self.add_history(history),
             messages: Arc::from([]),
         }
@@ -534,11 +543,18 @@ impl Library<'_> {
         };
         let reached = reached | outcome.reached;
         let node = outcome.next;
+        // Last, so that a law that has a sentence of its own for it speaks.
+        let cluster = self.refine(state.cluster, number)?;
         let history = match history {
             Some(history) => self.add_history(history),
             None => state.history,
         };
-        Ok(Some((Next { node, history }, reached)))
+        let next = Next {
+            node,
+            history,
+            cluster,
+        };
+        Ok(Some((next, reached)))
     }
 
     fn sums(&self, state: &State) -> Sums {
@@ -583,8 +599,18 @@ impl Library<'_> {
 
     fn name_of(&self, state: &State) -> u128 {
         let sums = self.sums(state);
-        let (node, history) = (state.nodes[0], state.history);
-        self.name(&sums, node, &Next { node, history }, &Wire::default())
+        let &State {
+            nodes: [node, ..],
+            history,
+            cluster,
+            ..
+        } = state;
+        let next = Next {
+            node,
+            history,
+            cluster,
+        };
+        self.name(&sums, node, &next, &Wire::default())
     }
 }
 

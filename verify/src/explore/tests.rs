@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::hash::Hash;
 
 use biglock::rules::{Raft, Role};
+use biglock::{NodeId, RoleKind};
 
 use super::known::name_of;
-use super::machine::{self, Input, Machine};
+use super::machine::{self, Input, Machine, Section};
 use super::search::{Found, search, search_without_renaming};
 use super::tape::{self, FIRST_NODE, IDENTITY, Renaming};
 use super::{Bounds, Order, orders};
+use crate::spec::{Action, Cluster};
 
 static SMALL: Order = Order {
     name: "small",
@@ -151,6 +153,79 @@ fn the_number_of_writes_is_forgotten() {
     let with = tape.names(&[IDENTITY]);
     tape.forget_writes(raft.latest_write().0);
     assert_ne!(tape.names(&[IDENTITY]), with);
+}
+
+/// What the explorer tells the specification of each section is enough to find a step that it does not allow.
+#[test]
+fn the_specification_is_told_of_each_section() {
+    let mut machines: Vec<Machine> = (0..3)
+        .map(|nth| Machine::start(&SMALL, nth, Default::default(), 0))
+        .collect();
+    let mut cluster = Cluster::new();
+    for machine in &machines {
+        let Section { now, entries, .. } = machine.beginning();
+        cluster
+            .start(machine.raft.id(), &now, &entries)
+            .expect("it begins");
+    }
+    let mut wire = VecDeque::new();
+    let mut act = |cluster: &mut Cluster, nth: usize, input: Input<'_>| {
+        let stepped = machines[nth].step(&SMALL, input).expect("it holds");
+        machines[nth] = stepped.machine;
+        let id = machines[nth].raft.id();
+        let mut actions = Vec::new();
+        for Section {
+            starts,
+            now,
+            entries,
+        } in &stepped.sections
+        {
+            let allowed = match starts {
+                true => cluster.start(id, now, entries),
+                false => {
+                    // No candidate leads without a majority, and nobody forgets.
+                    let mut usurped = now.clone();
+                    usurped.role = RoleKind::Leader;
+                    usurped.hard_state.term.0 += 1;
+                    let refused = cluster.clone().step(id, &usurped, entries);
+                    assert!(refused.is_err(), "{usurped:?}");
+                    cluster.step(id, now, entries)
+                }
+            };
+            actions.extend(allowed.expect("it is allowed"));
+        }
+        (stepped.sent, actions)
+    };
+    let mut all = Vec::new();
+    for input in [
+        Input::Campaign,
+        Input::Propose,
+        Input::Crash { torn: false },
+    ] {
+        let (sent, actions) = act(&mut cluster, 0, input);
+        all.extend(actions);
+        wire.extend(sent);
+        while let Some(message) = wire.pop_front() {
+            let message: biglock::Message = message;
+            let nth = (message.to.0 - FIRST_NODE) as usize;
+            let late = true;
+            let message = &message;
+            let (sent, actions) = act(&mut cluster, nth, Input::Receive { message, late });
+            all.extend(actions);
+            wire.extend(sent);
+        }
+    }
+    for action in [
+        Action::Timeout,
+        Action::GrantVote(NodeId(FIRST_NODE)),
+        Action::BecomeLeader,
+        Action::ClientRequest(2),
+        Action::AcceptEntries(2),
+        Action::AdvanceCommit(2),
+        Action::Restart,
+    ] {
+        assert!(all.contains(&action), "{action:?} is not in {all:?}");
+    }
 }
 
 #[test]
