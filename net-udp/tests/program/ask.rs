@@ -151,7 +151,41 @@ fn what_can_not_be_asked_is_said() {
         !put.stderr.contains("may have run"),
         "no session was opened: {put:?}"
     );
-    let bad = run(&["get", "a", "--servers=1:127.0.0.1:1"]);
-    assert_eq!(bad.status.code(), Some(2), "{bad:?}");
-    assert!(bad.stderr.contains("is no node"), "{bad:?}");
+}
+
+#[test]
+fn what_is_no_number_address_or_time_is_refused_with_an_example() {
+    let servers = "--servers=1=127.0.0.1:7001";
+    let get = |servers: &str| run(&["get", "a", servers]);
+    get("--servers=1:127.0.0.1:1").misused(&["is no node", "e.g. 2=127.0.0.1:7002"]);
+    get("--servers=0=127.0.0.1:1").misused(&["numbered from 1"]);
+    get("--servers=one=127.0.0.1:1").misused(&["write a node's number"]);
+    get("--servers=1=localhost:1").misused(&["write an IP address with the port"]);
+    get("--servers=1=0.0.0.0:1").failed_with(&["nobody can send to 0.0.0.0:1"]);
+    let add = ["members", "add", "4=127.0.0.1:0", servers];
+    run(&add).misused(&["nobody can send to 127.0.0.1:0"]);
+    get("--servers=1=127.0.0.1:1,1=127.0.0.1:2").failed_with(&["node 1 is named twice"]);
+    get("--servers=1=127.0.0.1:1,2=127.0.0.1:1").failed_with(&["can't both listen on"]);
+    for args in [
+        &["status", "foo"][..],
+        &["node", "--id=1", "--memory", "--listen=localhost:7001"],
+    ] {
+        run(args).misused(&["write an IP address with the port, e.g. 127.0.0.1:7001"]);
+    }
+    for args in [
+        &["transfer", "foo", servers][..],
+        &["snapshot", "foo", servers],
+        &["members", "remove", "foo", servers],
+        &["node", "--id=foo"],
+    ] {
+        run(args).misused(&["write a node's number, e.g. 2"]);
+    }
+    run(&["transfer", "0", servers]).misused(&["there is no node 0"]);
+    for args in [
+        &["get", "a", servers, "--timeout-ms=0"][..],
+        &["status", "127.0.0.1:7001", "--timeout-ms=0"],
+    ] {
+        run(args).misused(&["nothing is answered in no time", "1000"]);
+    }
+    run(&["get", "a", servers, "--timeout-ms=1s"]).misused(&["a number of milliseconds"]);
 }

@@ -52,9 +52,17 @@ fn an_error_in_the_file_names_file_key_and_remedy() {
         ),
         (
             "peers = [\"2=127.0.0.1:1\", \"2=127.0.0.1:2\"]",
-            &["names node 2 twice"],
+            &["`peers`", "node 2 is named twice"],
+        ),
+        (
+            "peers = [\"2=127.0.0.1:1\", \"3=127.0.0.1:1\"]",
+            &["node 2 and node 3 can't both listen on 127.0.0.1:1"],
         ),
         ("peers = [\"0=127.0.0.1:1\"]", &["numbered from 1"]),
+        (
+            "peers = [\"2=127.0.0.1:0\"]",
+            &["nobody can send to 127.0.0.1:0"],
+        ),
         ("data = \"x\"", &["`data` and `memory` exclude each other"]),
         (
             "pre-vote = 1",
@@ -87,6 +95,9 @@ fn what_is_missing_is_named_with_its_flag() {
     run(&alone).failed_with(&["`peers` is missing", "--peers 1=127.0.0.1:0"]);
     let small = ["--peers=1=127.0.0.1:1", "--max-datagram=100"];
     run(&[&alone[..], &small].concat()).failed_with(&["max_datagram is 100 bytes", "make it 1200"]);
+    let twice = ["--listen=127.0.0.1:7", "--peers=2=127.0.0.1:7"];
+    run(&[&["node", "--id=1", "--memory"], &twice[..]].concat())
+        .failed_with(&["node 2 can't listen on 127.0.0.1:7 too"]);
     run(&["node", "--config=/nowhere/node.toml"]).failed_with(&["cannot read /nowhere/node.toml"]);
 }
 

@@ -81,7 +81,7 @@ fn on(data: &Path) -> Command {
 #[test]
 fn a_folder_remembers_with_whom_it_began() {
     let folder = tempfile::tempdir().expect("a folder");
-    let others = "--peers=2=127.0.0.1:1,3=127.0.0.1:1";
+    let others = "--peers=2=127.0.0.1:1,3=127.0.0.1:2";
     let node = Program::start(
         biglock(&["node", "--id=1", "--listen=127.0.0.1:0", "--events", others])
             .arg("--data")
@@ -200,7 +200,7 @@ fn only_a_node_whose_supervisor_is_gone_removes_their_folder() {
 
 #[test]
 fn a_node_that_must_stop_says_why_and_fails() {
-    let peers = "--peers=2=127.0.0.1:1,3=127.0.0.1:1";
+    let peers = "--peers=2=127.0.0.1:1,3=127.0.0.1:2";
     let (node, addr) = node_with(&["--cluster=5", peers]);
     // What no correct cluster does: two nodes lead one term. Whoever sees it must not go on.
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");

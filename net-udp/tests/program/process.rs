@@ -97,6 +97,14 @@ impl Ended {
         }
     }
 
+    /// It must have refused its arguments, in these words.
+    pub fn misused(&self, words: &[&str]) {
+        assert_eq!(self.status.code(), Some(2), "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is not in {self:?}");
+        }
+    }
+
     /// It must have ended well.
     pub fn succeeded(&self) {
         assert!(self.status.success(), "{self:?}");

@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use biglock_udp::{ClientConfig, KvClient, Swapped};
 
-use crate::peer::Peer;
+use crate::peer::{self, Peer};
 pub use members::{Members, Snapshot, Transfer, members, snapshot, transfer};
 
 /// Which cluster, and how to ask it.
@@ -23,7 +23,7 @@ pub struct Cluster {
     #[arg(long, value_name = "N", default_value_t = 1, global = true)]
     cluster: u64,
     /// How long to try
-    #[arg(long, value_name = "MS", default_value_t = 10_000, global = true)]
+    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = peer::millis, global = true)]
     timeout_ms: u64,
     /// The longest datagram to send, as `biglock node --max-datagram`
     #[arg(long, value_name = "BYTES", default_value_t = 1200, global = true)]
@@ -40,7 +40,7 @@ impl Cluster {
             !self.servers.is_empty(),
             "which cluster? Name some of its nodes, e.g. --servers 1=127.0.0.1:7001,2=127.0.0.1:7002"
         );
-        let servers = self.servers.iter().map(|peer| (peer.id, peer.addr));
+        let servers = peer::by_number(&self.servers).map_err(|why| anyhow!("--servers: {why}"))?;
         let mut config = ClientConfig::new(self.cluster, servers);
         config.timeout = self.timeout();
         config.patience = config.patience.max(config.timeout * 2);

@@ -9,16 +9,19 @@ use biglock::{NodeId, Status};
 use biglock_udp::{Report, query_status};
 use comfy_table::{Table, presets};
 
+use crate::peer;
+
 /// Ask a node how it is.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where the node listens, e.g. 127.0.0.1:7001
+    #[arg(value_parser = peer::address)]
     addr: SocketAddr,
     /// The cluster's number, as its nodes have it
     #[arg(long, value_name = "N", default_value_t = 1)]
     cluster: u64,
     /// How long to wait for the answer
-    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = peer::millis)]
     timeout_ms: u64,
     /// Print JSON
     #[arg(long)]

@@ -12,7 +12,7 @@ use biglock_udp::{Client, ClientError, query_status};
 use comfy_table::{Table, presets};
 
 use super::Cluster;
-use crate::peer::Peer;
+use crate::peer::{self, Peer};
 
 /// Print who belongs to the cluster, or change it.
 #[derive(Debug, clap::Args)]
@@ -29,12 +29,13 @@ enum What {
     /// again if it was cut short
     Add {
         /// The node and where it listens, e.g. 4=127.0.0.1:7004
-        #[arg(value_name = "ID=ADDR")]
+        #[arg(value_name = "ID=ADDR", value_parser = peer::reachable)]
         node: Peer,
     },
     /// Remove a node; even the leader, which then steps down
     Remove {
         /// The node's number
+        #[arg(value_parser = peer::node)]
         id: u64,
     },
 }
@@ -42,7 +43,8 @@ enum What {
 /// Hand the leadership over to another node.
 #[derive(Debug, clap::Args)]
 pub struct Transfer {
-    /// The node that is to lead
+    /// The number of the node that is to lead
+    #[arg(value_parser = peer::node)]
     id: u64,
     #[command(flatten)]
     cluster: Cluster,
@@ -51,7 +53,8 @@ pub struct Transfer {
 /// Make nodes take a snapshot of their state now, and drop the log before it.
 #[derive(Debug, clap::Args)]
 pub struct Snapshot {
-    /// The node [default: every node that is named as a server]
+    /// The node's number [default: every node that --servers names]
+    #[arg(value_parser = peer::node)]
     id: Option<u64>,
     #[command(flatten)]
     cluster: Cluster,

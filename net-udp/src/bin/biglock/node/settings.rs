@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use biglock::{Config, NodeId};
 
-use crate::peer::Peer;
+use crate::peer::{self, Peer};
 use crate::tuning::Tuning;
 
 /// Run one node of a replicated key-value store.
@@ -49,13 +49,13 @@ pub struct Args {
 #[derive(Debug, Default, clap::Args)]
 struct About {
     /// This node's number, from 1
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = peer::node)]
     id: Option<u64>,
     /// The cluster's number, the same on every node, so that clusters in one network do not mix [default: 1]
     #[arg(long, value_name = "N")]
     cluster: Option<u64>,
     /// The address to listen on
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = peer::address)]
     listen: Option<SocketAddr>,
     /// The other nodes, e.g. `2=127.0.0.1:7002,3=127.0.0.1:7003`: at every start those the cluster began with, or those it has now. This node
     /// may be among them; a cluster of one node names that
@@ -181,6 +181,7 @@ impl About {
                  (or --memory, for tests alone)"
             ),
         };
+        ensure!(id != 0, "nodes are numbered from 1: there is no node 0");
         let named = self.peers.unwrap_or_default();
         // By mistake, a node without peers would be a cluster of its own, and acknowledge what the others never see.
         ensure!(
@@ -188,20 +189,17 @@ impl About {
             "`peers` is missing: name the other nodes of the cluster, e.g. --peers 2=127.0.0.1:7002,3=127.0.0.1:7003 \
              (a cluster of one node names that: --peers {id}={listen})"
         );
-        let mut peers = BTreeMap::new();
-        for Peer { id, addr } in named {
-            let before = peers.insert(id, addr);
-            ensure!(
-                before.is_none(),
-                "`peers` names {id} twice: keep one of them"
+        // One list for all nodes is convenient, so this node may be in it.
+        let others: Vec<Peer> = named
+            .into_iter()
+            .filter(|peer| peer.id != NodeId(id))
+            .collect();
+        let peers = peer::by_number(&others).map_err(|why| anyhow!("`peers`: {why}"))?;
+        if let Some((other, _)) = peers.iter().find(|(_, at)| **at == listen) {
+            bail!(
+                "`peers`: {other} can't listen on {listen} too, where this node does: correct one of them"
             );
         }
-        // One list for all nodes is convenient, so this node may be in it.
-        peers.remove(&NodeId(id));
-        ensure!(
-            id != 0 && !peers.contains_key(&NodeId(0)),
-            "nodes are numbered from 1: there is no node 0"
-        );
 
         ensure!(
             !self.join || !peers.is_empty(),
