@@ -198,18 +198,22 @@ impl Client {
         }
     }
 
-    /// Changes the members, one node at a time, and returns when that is committed. A change that had to be sent more than once, and is found
-    /// to be made already, counts as made.
+    /// Changes the members, one node at a time, and returns when that is committed. A change that an earlier sending may have made, and that is
+    /// found to be made already, counts as made.
     ///
     /// # Errors
     /// If it makes no sense, a learner has not caught up yet, or there is no answer in time.
     pub fn change_members(&mut self, change: Change) -> Result<(), ClientError> {
         let until = self.until();
         let ask = Ask::Change(change.clone());
-        let Answered { outcome, sent, .. } = self.exchange.ask(ask, Whom::Leader, until)?;
+        let Answered { outcome, in_doubt } = self.exchange.ask(ask, Whom::Leader, until)?;
+        // The one that was answered is among them.
+        let maybe_made = in_doubt > 1;
         match outcome {
             Outcome::Changed => Ok(()),
-            Outcome::Refused(Refused::Change(why)) if sent > 1 && is_made(&change, &why) => Ok(()),
+            Outcome::Refused(Refused::Change(why)) if maybe_made && is_made(&change, &why) => {
+                Ok(())
+            }
             other => Err(ClientError::of(other)),
         }
     }

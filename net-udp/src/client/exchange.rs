@@ -42,9 +42,7 @@ pub(super) enum Whom {
 /// An answer that ends the matter.
 pub(super) struct Answered {
     pub(super) outcome: Outcome,
-    /// How often the question was sent,
-    pub(super) sent: u32,
-    /// and how often of these nobody said that it was not even begun.
+    /// How often the question was sent and nobody said that it was not even begun.
     pub(super) in_doubt: u32,
 }
 
@@ -149,7 +147,6 @@ impl Exchange {
             if let Some(outcome) = answer {
                 return Ok(Answered {
                     outcome,
-                    sent: question.sent,
                     in_doubt: question.in_doubt,
                 });
             }

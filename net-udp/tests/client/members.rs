@@ -47,6 +47,16 @@ fn a_node_is_added_and_another_removed() {
         assert_eq!(members[id].address, Some(*at));
     }
 
+    // Whoever is asked first: to be sent on to the leader is not to be in doubt.
+    for asked in 1..=3 {
+        let remove = Change::Remove(NodeId(9));
+        let mut client = cluster.client_of([asked]);
+        let stranger = client.client().change_members(remove).unwrap_err();
+        let ClientError::Refused(Refused::Change(BadChange::NotAMember(_))) = stranger else {
+            panic!("{stranger}");
+        };
+    }
+
     // It leads, and so all can reach it.
     kv.client().transfer_leadership(4).unwrap();
     kv.append("a", "2").unwrap();
