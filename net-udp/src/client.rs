@@ -192,6 +192,13 @@ impl Client {
     /// If there is no answer in time.
     pub fn members(&mut self) -> Result<(BTreeMap<NodeId, Listed>, Option<NodeId>), ClientError> {
         let until = self.until();
+        self.list(until)
+    }
+
+    fn list(
+        &mut self,
+        until: Time,
+    ) -> Result<(BTreeMap<NodeId, Listed>, Option<NodeId>), ClientError> {
         match self.exchange.ask(Ask::Members, Whom::Any, until)?.outcome {
             Outcome::Members { members, leader } => Ok((members, leader)),
             other => Err(ClientError::of(other)),
@@ -231,17 +238,35 @@ impl Client {
         }
     }
 
-    /// Makes a node take a snapshot of its state, and drop the log before it. Returns the last entry that it holds.
+    /// Makes a node take a snapshot of its state, and drop the log before it. Returns the last entry that it holds. If it is none of the
+    /// [servers](ClientConfig::servers), it is looked for among the members.
     ///
     /// # Errors
-    /// If there is no answer in time, or nobody knows where this node is.
+    /// If there is no answer in time, it is no member, or nobody knows where it is.
     pub fn snapshot(&mut self, node: u64) -> Result<Position, ClientError> {
         let until = self.until();
-        let whom = Whom::Only(NodeId(node));
+        let id = NodeId(node);
+        if !self.exchange.knows(id) {
+            self.look_for(id, until)?;
+        }
+        let whom = Whom::Only(id);
         match self.exchange.ask(Ask::Snapshot, whom, until)?.outcome {
             Outcome::Snapshot(last) => Ok(last),
             other => Err(ClientError::of(other)),
         }
+    }
+
+    /// Asks where a member is.
+    fn look_for(&mut self, id: NodeId, until: Time) -> Result<(), ClientError> {
+        let (mut members, _) = self.list(until)?;
+        let Some(listed) = members.remove(&id) else {
+            return Err(ClientError::NotAMember {
+                node: id,
+                members: members.into_keys().collect(),
+            });
+        };
+        self.exchange.meet(id, listed.address);
+        Ok(())
     }
 
     fn until(&self) -> Time {

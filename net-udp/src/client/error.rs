@@ -1,5 +1,6 @@
 //! What a client says when it has no answer.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -58,9 +59,17 @@ pub enum ClientError {
     /// It makes no sense. Nothing was done.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Nobody has said where this node is. Nothing was sent.
-    #[error("nobody knows where {0} is: name its address")]
+    /// Nobody has said where this node is. Nothing was sent to it.
+    #[error("nobody knows where {0} is: name its address among the servers")]
     UnknownServer(NodeId),
+    /// The node does not belong to the cluster. Nothing was sent to it.
+    #[error("{node} is no member of this cluster; its members are {}", numbers(.members))]
+    NotAMember {
+        /// The node.
+        node: NodeId,
+        /// Who belongs to it.
+        members: BTreeSet<NodeId>,
+    },
     /// A node answered what is no answer to that, or its state machine is another.
     #[error(
         "a node gave an answer that makes no sense: is its state machine the one that this client is for? {0}"
@@ -107,6 +116,12 @@ impl From<Malformed> for ClientError {
     fn from(why: Malformed) -> ClientError {
         ClientError::Nonsense(why.to_string())
     }
+}
+
+/// `1, 2, 3`.
+fn numbers(nodes: &BTreeSet<NodeId>) -> String {
+    let numbers: Vec<String> = nodes.iter().map(|id| id.0.to_string()).collect();
+    numbers.join(", ")
 }
 
 /// What a client heard last before it gave up.

@@ -124,7 +124,7 @@ impl Exchange {
         until: Time,
     ) -> Result<Answered, ClientError> {
         if let Whom::Only(id) = whom {
-            if !self.servers.contains_key(&id) {
+            if !self.knows(id) {
                 return Err(ClientError::UnknownServer(id));
             }
             self.target = id;
@@ -256,8 +256,13 @@ impl Exchange {
         }
     }
 
+    /// Whether it is known where this node is.
+    pub(super) fn knows(&self, id: NodeId) -> bool {
+        self.servers.contains_key(&id)
+    }
+
     /// A node is there, or elsewhere. What the user said counts.
-    fn meet(&mut self, id: NodeId, address: Option<SocketAddr>) {
+    pub(super) fn meet(&mut self, id: NodeId, address: Option<SocketAddr>) {
         if let Some(address) = address
             && self.servers.len() < MAX_SERVERS
         {

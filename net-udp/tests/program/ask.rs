@@ -85,6 +85,11 @@ fn keys_survive_the_death_of_every_process() {
     let taken = cluster.ask(&["snapshot", "2"]);
     taken.succeeded();
     assert!(taken.stdout.contains("node 2: to entry"), "{taken:?}");
+    let one = format!("--servers=1={}", cluster.addresses[0]);
+    let taken = run(&["snapshot", "3", &one]);
+    taken.succeeded();
+    assert!(taken.stdout.contains("node 3: to entry"), "{taken:?}");
+    run(&["snapshot", "9", &one]).failed_with(&["node 9 is no member", "its members are 1, 2, 3"]);
 
     for node in cluster.nodes.drain(..) {
         node.signal(Signal::KILL);
