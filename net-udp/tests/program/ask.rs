@@ -120,8 +120,21 @@ fn a_node_joins_leads_and_another_is_removed() {
     let wrong = cluster.ask(&["members", "add", &wrong]);
     wrong.failed_with(&["node 3 listens there"]);
 
+    // One that belongs elsewhere: it would not listen to this leader.
+    let listen = format!("--listen={}", cluster.addresses[3]);
+    let elsewhere = ["node", "--id=4", "--memory", "--peers=5=127.0.0.1:1"];
+    let lonely = Program::start(biglock(&elsewhere).args([&listen, "--events"]));
+    lonely.line(&["started"]);
+    let foreign = cluster.ask(&["members", "add", &four]);
+    foreign.failed_with(&["belongs to another cluster", "--join"]);
+    lonely.signal(Signal::KILL);
+    lonely.ended();
+
+    // Before the node runs: it is waited for.
+    let servers = format!("--servers={}", cluster.servers(3));
+    let added = Program::start(&mut biglock(&["members", "add", &four, &servers]));
     let joined = cluster.node(4, 3, &["--join"]);
-    let added = cluster.ask(&["members", "add", &four]);
+    let added = added.ended();
     added.succeeded();
     let line = added.stdout.lines().last().unwrap_or_default();
     assert!(
@@ -129,7 +142,13 @@ fn a_node_joins_leads_and_another_is_removed() {
         "{added:?}"
     );
     let again = cluster.ask(&["members", "add", &four]);
-    again.failed_with(&["it is a voter already"]);
+    again.succeeded();
+    assert!(
+        again.stderr.contains("node 4 is a voter already"),
+        "{again:?}"
+    );
+    let moved = cluster.ask(&["members", "add", "4=127.0.0.1:9"]);
+    moved.failed_with(&["a member already, at", &cluster.addresses[3]]);
     cluster.nodes.push(joined);
 
     cluster.tell(&["transfer", "4"], "node 4 leads\n");

@@ -1,14 +1,16 @@
 //! `biglock members|transfer|snapshot`.
 
+use std::fmt;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use biglock::NodeId;
 use biglock::rules::Change;
+use biglock::{Clock, NodeId, Status, Time};
 use biglock_udp::codec::Refused;
-use biglock_udp::{Client, ClientError, query_status};
+use biglock_udp::{Client, ClientError, QueryError, query_status};
 use comfy_table::{Table, presets};
 
 use super::Cluster;
@@ -25,8 +27,10 @@ pub struct Members {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Add a node, which was started with `biglock node --join`: first as a learner, and when it has caught up as a voter. May be called
-    /// again if it was cut short
+    /// Add a node that was started with `biglock node --join`
+    ///
+    /// It is a learner at first, and a voter when it has caught up. A node that does not answer yet is asked again until the timeout. May be
+    /// called again if it was cut short: what is done already is said, and counts as done.
     Add {
         /// The node and where it listens, e.g. 4=127.0.0.1:7004
         #[arg(value_name = "ID=ADDR", value_parser = peer::reachable)]
@@ -60,7 +64,7 @@ pub struct Snapshot {
     cluster: Cluster,
 }
 
-/// How long to wait before looking again whether a learner has caught up.
+/// How long to wait before looking again whether a node answers, or has caught up.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What `biglock members` does.
@@ -96,44 +100,103 @@ fn list(client: &mut Client) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What somebody who reads the list should know, beside it.
+fn note(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "biglock: {text}");
+}
+
 /// Goes on from wherever an earlier attempt ended.
 fn add(cluster: &Cluster, client: &mut Client, node: Peer) -> anyhow::Result<()> {
     let Peer { id, addr } = node;
     let (members, _) = client.members()?;
-    match members.get(&id) {
-        Some(member) if member.voter => bail!("it is a voter already"),
-        Some(_) => {}
-        None => {
-            // Before: a learner that nobody runs would only be in the way.
-            let there = query_status(addr, cluster.cluster, cluster.timeout());
-            let there = there.with_context(|| {
-                format!("start it first, with `biglock node --join --id {}`", id.0)
-            })?;
-            let listens = there.status.id;
-            ensure!(
-                listens == id,
-                "{listens} listens there: correct the number or the address"
-            );
-            let address = addr.to_string();
-            client.change_members(Change::AddLearner { id, address })?;
+    let known = members.get(&id);
+    if let Some(there) = known.and_then(|member| member.address) {
+        ensure!(
+            there == addr,
+            "it is a member already, at {there}: correct the address; or to move the node, remove it first"
+        );
+    }
+    if known.is_some_and(|member| member.voter) {
+        note(format_args!("{id} is a voter already: nothing was changed"));
+        return Ok(());
+    }
+    let mut asked = Asked::new(cluster, addr);
+    let there = asked
+        .status()
+        .with_context(|| format!("start it first, with `biglock node --join --id {}`", id.0))?;
+    ensure!(
+        there.id == id,
+        "{} listens there: correct the number or the address",
+        there.id
+    );
+    if known.is_none() {
+        // Before: a learner that can never catch up would only be in the way.
+        let is_ours = there.members.iter().any(|id| members.contains_key(id));
+        ensure!(
+            is_ours || there.members.is_empty(),
+            "it belongs to another cluster: start it with --join, and with a --data folder of its own that is empty"
+        );
+        let address = addr.to_string();
+        client.change_members(Change::AddLearner { id, address })?;
+    }
+    asked = Asked::new(cluster, addr);
+    let mut lacks = "it has not heard from the leader".to_string();
+    while !asked.is_late() {
+        match asked.status() {
+            // Once it has the entry that made it a learner, it has what came before.
+            Ok(seen) if seen.learners.contains(&id) => {
+                match client.change_members(Change::Promote(id)) {
+                    Err(ClientError::Refused(why @ Refused::CatchingUp { .. })) => {
+                        lacks = why.to_string();
+                    }
+                    promoted => return Ok(promoted?),
+                }
+            }
+            Ok(_) => {}
+            Err(why) => lacks = why.to_string(),
+        }
+        look_again();
+    }
+    bail!("it is a learner, and did not become a voter in time; call this again: {lacks}")
+}
+
+fn look_again() {
+    let _ = crossbeam_channel::after(LOOK_AGAIN).recv();
+}
+
+/// A node that is asked until the time is up.
+struct Asked {
+    addr: SocketAddr,
+    cluster: u64,
+    clock: Clock,
+    until: Time,
+}
+
+impl Asked {
+    fn new(cluster: &Cluster, addr: SocketAddr) -> Asked {
+        let clock = Clock::monotonic();
+        Asked {
+            addr,
+            cluster: cluster.cluster,
+            until: clock.now() + cluster.timeout(),
+            clock,
         }
     }
-    let late = crossbeam_channel::after(cluster.timeout());
-    let mut lacks = "it has not heard from the leader".to_string();
-    while late.try_recv().is_err() {
-        // Once it has the entry that made it a learner, it has what came before.
-        let seen = query_status(addr, cluster.cluster, cluster.timeout())?.status;
-        if seen.learners.contains(&id) {
-            match client.change_members(Change::Promote(id)) {
-                Err(ClientError::Refused(why @ Refused::CatchingUp { .. })) => {
-                    lacks = why.to_string();
-                }
-                promoted => return Ok(promoted?),
+
+    fn is_late(&self) -> bool {
+        self.clock.now() >= self.until
+    }
+
+    /// How it is. One that is just starting does not listen yet.
+    fn status(&self) -> Result<Status, QueryError> {
+        loop {
+            let left = self.until.since(self.clock.now());
+            match query_status(self.addr, self.cluster, left) {
+                Err(QueryError::Refused { .. }) if left > LOOK_AGAIN => look_again(),
+                answered => return answered.map(|report| report.status),
             }
         }
-        let _ = crossbeam_channel::after(LOOK_AGAIN).recv();
     }
-    bail!("it is a learner, and did not become a voter in time: {lacks}; call this again")
 }
 
 /// What `biglock transfer` does.
