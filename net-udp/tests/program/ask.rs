@@ -154,7 +154,14 @@ fn a_node_joins_leads_and_another_is_removed() {
     cluster.tell(&["transfer", "4"], "node 4 leads\n");
     cluster
         .ask(&["transfer", "9"])
-        .failed_with(&["node 9 is not a voter"]);
+        .failed_with(&["node 9 is no member", "its members are 1, 2, 3, 4"]);
+    let stranger = cluster.ask(&["members", "remove", "9"]);
+    stranger.succeeded();
+    assert!(
+        stranger.stderr.contains("node 9 is no member: nothing was"),
+        "{stranger:?}"
+    );
+    assert_eq!(stranger.stdout.lines().count(), 4, "{stranger:?}");
     let removed = cluster.ask(&["members", "remove", "1"]);
     removed.succeeded();
     assert!(!removed.stdout.contains("node 1 "), "{removed:?}");

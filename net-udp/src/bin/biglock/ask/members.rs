@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use biglock::rules::Change;
+use biglock::rules::{BadChange, Change};
 use biglock::{Clock, NodeId, Status, Time};
 use biglock_udp::codec::Refused;
 use biglock_udp::{Client, ClientError, QueryError, query_status};
@@ -37,6 +37,8 @@ enum What {
         node: Peer,
     },
     /// Remove a node; even the leader, which then steps down
+    ///
+    /// A node that is no member counts as removed: that is said, nothing is changed, and the exit status is 0.
     Remove {
         /// The node's number
         #[arg(value_parser = peer::node)]
@@ -75,9 +77,12 @@ pub fn members(args: &Members) -> anyhow::Result<ExitCode> {
         None => {}
         Some(What::Add { node }) => add(&args.cluster, client, *node)
             .with_context(|| format!("can't add {} at {}", node.id, node.addr))?,
-        Some(What::Remove { id }) => client
-            .change_members(Change::Remove(NodeId(*id)))
-            .with_context(|| format!("can't remove node {id}"))?,
+        Some(What::Remove { id }) => match client.change_members(Change::Remove(NodeId(*id))) {
+            Err(ClientError::Refused(Refused::Change(BadChange::NotAMember(id)))) => {
+                note(format_args!("{id} is no member: nothing was changed"));
+            }
+            removed => removed.with_context(|| format!("can't remove node {id}"))?,
+        },
     }
     list(client)?;
     Ok(ExitCode::SUCCESS)
@@ -202,8 +207,16 @@ impl Asked {
 /// What `biglock transfer` does.
 pub fn transfer(args: &Transfer) -> anyhow::Result<ExitCode> {
     let mut client = args.cluster.client()?;
-    let done = client.client().transfer_leadership(args.id);
-    done.with_context(|| format!("can't hand over to node {}", args.id))?;
+    let to = NodeId(args.id);
+    let mut done = client.client().transfer_leadership(to.0);
+    if let Err(ClientError::Refused(Refused::NotAVoter(_))) = done {
+        let (members, _) = client.client().members()?;
+        if !members.contains_key(&to) {
+            let members = members.into_keys().collect();
+            done = Err(ClientError::NotAMember { node: to, members });
+        }
+    }
+    done.with_context(|| format!("can't hand over to {to}"))?;
     writeln!(io::stdout(), "node {} leads", args.id)?;
     Ok(ExitCode::SUCCESS)
 }
