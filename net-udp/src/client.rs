@@ -13,7 +13,7 @@ use biglock::rules::{BadChange, Change};
 use biglock::{NodeId, Position, SessionReply, SessionRequest, Time};
 use bytes::Bytes;
 
-use crate::codec::{Ask, Listed, MAX_DATAGRAM, Outcome, Refused, SAFE_DATAGRAM};
+use crate::codec::{Ask, Listed, MAX_DATAGRAM, Outcome, Refused, SAFE_DATAGRAM, is_max_datagram};
 pub use error::{ClientError, Heard};
 use exchange::{Answered, Exchange, Whom};
 pub use kv::{KvClient, Swapped, kv_reader};
@@ -92,9 +92,9 @@ impl Client {
     /// # Errors
     /// If the configuration can't work, or the system gives no socket.
     pub fn connect(config: ClientConfig) -> Result<Client, ClientError> {
-        if config.max_datagram > MAX_DATAGRAM {
+        if !is_max_datagram(config.max_datagram) {
             return Err(ClientError::Config(format!(
-                "max_datagram is {}: {MAX_DATAGRAM} bytes are the most",
+                "max_datagram is {} bytes: make it {SAFE_DATAGRAM}, or up to {MAX_DATAGRAM} as on the nodes",
                 config.max_datagram
             )));
         }

@@ -44,8 +44,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 pub use client::{Ask, ClientReply, ClientRequest, Listed, Outcome, Refused};
-pub(crate) use messages::max_payload;
 pub use messages::{Frame, Messages, encode_message};
+pub(crate) use messages::{is_max_datagram, max_payload};
 
 use crate::Report;
 

@@ -41,9 +41,11 @@ pub enum ClientError {
     )]
     SessionExpired,
     /// The command does not fit into a datagram, of this client or of the cluster. It was not run.
-    #[error("the command has {size} bytes; at most {limit} fit into a datagram")]
+    #[error(
+        "{size} bytes are too many: at most {limit} fit into a datagram; make it shorter, or raise max_datagram, on every node and here"
+    )]
     TooLarge {
-        /// Its length, in bytes.
+        /// The length of the command, in bytes; for a [`KvClient`](crate::KvClient) that of the key and the values in it, together.
         size: u64,
         /// The most that fit, in bytes.
         limit: u64,

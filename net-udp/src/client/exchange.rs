@@ -6,13 +6,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use biglock::codec::TooLong;
-use biglock::{Clock, NodeId, Time};
+use biglock::{Clock, Entry, NodeId, Time};
 use fastrand::Rng;
 
 use super::{ClientConfig, ClientError, Heard};
 use crate::codec::{
-    Ask, ClientReply, ClientRequest, MAX_DATAGRAM, Outcome, decode_client_reply,
-    encode_client_request,
+    Ask, ClientReply, ClientRequest, HEADER, MAX_DATAGRAM, Outcome, decode_client_reply,
+    encode_client_request, max_payload,
 };
 
 /// How long to wait for an answer before asking another node; each time twice as long,
@@ -24,6 +24,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// up to this.
 const LONGEST_PAUSE: Duration = Duration::from_millis(160);
+
+/// What stands beside a question in its datagram, in bytes: client, number, kind and length.
+const BESIDE: usize = HEADER + 8 + 8 + 4 + 8;
 
 /// The most nodes that are remembered.
 const MAX_SERVERS: usize = 64;
@@ -169,18 +172,26 @@ impl Exchange {
     fn write(&mut self, ask: Ask) -> Result<usize, ClientError> {
         self.xid += 1;
         let (client, xid) = (self.client, self.xid);
-        let size = match &ask {
-            Ask::Session(request) => request.size() as u64,
-            Ask::Read(question) => question.len() as u64,
-            _ => 0,
+        let (size, limit) = match &ask {
+            Ask::Session(request) => {
+                let size = request.command_len();
+                // As an entry between two nodes it has more beside it than here.
+                let beside = Entry::OVERHEAD + request.size() - size;
+                (size, max_payload(self.request.len()).saturating_sub(beside))
+            }
+            Ask::Read(question) => (question.len(), self.request.len().saturating_sub(BESIDE)),
+            _ => (0, 0),
         };
+        let too_large = ClientError::TooLarge {
+            size: size as u64,
+            limit: limit as u64,
+        };
+        if size > limit {
+            return Err(too_large);
+        }
         let request = ClientRequest { client, xid, ask };
         let written = encode_client_request(&mut self.request, self.cluster, &request);
-        let length = written.map(<[u8]>::len);
-        length.map_err(|TooLong| ClientError::TooLarge {
-            size,
-            limit: (self.request.len() as u64).saturating_sub(100),
-        })
+        written.map(<[u8]>::len).map_err(|TooLong| too_large)
     }
 
     /// Sends what was written to whoever is asked now. If that fails it is lost, as anything may be.

@@ -115,8 +115,18 @@ impl KvClient {
     }
 
     fn reply(&mut self, command: Command) -> Result<Reply, ClientError> {
-        let reply = self.client.call(command)?;
-        decode(&reply)
+        let length = length(&command);
+        let command = Bytes::from(command);
+        let beside = (command.len() - length) as u64;
+        match self.client.call(command) {
+            Ok(reply) => decode(&reply),
+            // The user counts what the user wrote.
+            Err(ClientError::TooLarge { size, limit }) => Err(ClientError::TooLarge {
+                size: size.saturating_sub(beside),
+                limit: limit.saturating_sub(beside),
+            }),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -124,6 +134,18 @@ impl From<Client> for KvClient {
     fn from(client: Client) -> KvClient {
         KvClient { client }
     }
+}
+
+/// Key and values, in bytes.
+fn length(command: &Command) -> usize {
+    let values = match command {
+        Command::Put { value, .. } | Command::Append { value, .. } => value.len(),
+        Command::CompareAndSwap { expected, new, .. } => {
+            expected.as_ref().map_or(0, Bytes::len) + new.len()
+        }
+        Command::Delete { .. } | Command::Get { .. } => 0,
+    };
+    command.key().len() + values
 }
 
 /// Reads a reply, which came in a datagram and so is no longer than one.

@@ -1,10 +1,11 @@
 //! Messages between nodes: those for one receiver share a datagram, as many as fit.
 
 use biglock::codec::{TooLong, encode_into};
+use biglock::node::MIN_PAYLOAD;
 use biglock::rules::Body;
 use biglock::{Message, NodeId, Term};
 
-use super::{HEADER, Invalid, MESSAGES, decode, decode_together, write_header};
+use super::{HEADER, Invalid, MAX_DATAGRAM, MESSAGES, decode, decode_together, write_header};
 
 /// What precedes the first message, in bytes: the header and the receiver.
 const BEFORE: usize = HEADER + 8;
@@ -21,6 +22,11 @@ const MANY: usize = 192;
 /// The most bytes of entries, or of a snapshot, in a datagram of this length.
 pub(crate) const fn max_payload(max_datagram: usize) -> usize {
     max_datagram.saturating_sub(BEFORE + LENGTH + AROUND)
+}
+
+/// Whether datagrams may be so long at most: those of UDP can be, and carry what every node must be able to send.
+pub(crate) fn is_max_datagram(bytes: usize) -> bool {
+    bytes <= MAX_DATAGRAM && max_payload(bytes) >= MIN_PAYLOAD
 }
 
 /// A datagram that is being filled with messages of one node to another.

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
-use biglock::node::MIN_PAYLOAD;
 use biglock::{NodeId, TransportError};
 use socket2::SockRef;
 
-use crate::codec::{MAX_DATAGRAM, SAFE_DATAGRAM, max_payload};
+use crate::codec::{MAX_DATAGRAM, SAFE_DATAGRAM, is_max_datagram};
 
 /// What a [`UdpTransport`](crate::UdpTransport) is told. Make one with [`UdpConfig::new`] and change what you need.
 #[derive(Clone, Debug)]
@@ -60,7 +59,7 @@ impl UdpConfig {
     pub(super) fn bind(&self) -> Result<UdpSocket, TransportError> {
         let listen = self.listen;
         let failed = |what: String| move |e: io::Error| TransportError::new(what, Some(e));
-        if self.max_datagram > MAX_DATAGRAM || max_payload(self.max_datagram) < MIN_PAYLOAD {
+        if !is_max_datagram(self.max_datagram) {
             let asked = self.max_datagram;
             let what = format!(
                 "max_datagram is {asked} bytes: make it {SAFE_DATAGRAM}, which every network carries in one piece, or up to {MAX_DATAGRAM}"

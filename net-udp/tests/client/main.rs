@@ -93,22 +93,32 @@ fn without_a_majority_it_says_so_in_time_and_that_it_may_run_yet() {
 fn a_command_that_does_not_fit_is_refused_with_the_limit() {
     let cluster = Cluster::start(1);
     let mut client = cluster.client();
+    // What the user wrote, key and values together, and how much of it there may be.
+    let told = |error: &ClientError| match error {
+        ClientError::TooLarge { size, limit } => (*size, *limit),
+        other => panic!("{other}"),
+    };
     let large = vec![7; 2000];
     let error = client.put("a", large.clone()).unwrap_err();
     // By the client itself.
-    let limit = |error: &ClientError| match error {
-        ClientError::TooLarge { limit, .. } => *limit,
-        other => panic!("{other}"),
-    };
-    assert!(limit(&error) < 1200, "{error}");
+    assert_eq!(told(&error), (2001, 1000));
     assert!(!error.may_have_run());
+    client.put("a", vec![7; 999]).unwrap();
+    let error = client.put("a", vec![7; 1000]).unwrap_err();
+    assert_eq!(told(&error), (1001, 1000));
+    let (old, new) = (vec![7; 700], vec![7; 800]);
+    let swap = client.compare_and_swap("a", Some(old.into()), new);
+    assert_eq!(told(&swap.unwrap_err()).0, 1501);
+    let error = client.get("k".repeat(1155)).unwrap_err();
+    assert_eq!(told(&error), (1155, 1154));
+    assert_eq!(client.get("k".repeat(1154)).unwrap(), None);
 
     // By the node, whose datagrams are shorter than the client's.
     let mut config = cluster.config();
     config.max_datagram = 9000;
     let mut client = KvClient::connect(config).unwrap();
     let error = client.put("a", large).unwrap_err();
-    assert!(limit(&error) < 1200, "{error}");
+    assert_eq!(told(&error), (2001, 1000));
     assert!(!error.may_have_run());
     client.put("a", vec![7; 900]).unwrap();
 

@@ -78,6 +78,8 @@ fn keys_survive_the_death_of_every_process() {
     cluster.tell(&["get", "a"], "12\n");
     let wrong = cluster.ask(&["cas", "a", "3", "--expect=1"]);
     wrong.failed_with(&["nothing was changed", "\"12\""]);
+    let wrong = cluster.ask(&["cas", "a", "3"]);
+    wrong.failed_with(&["nothing was changed", "without --expect"]);
     cluster.tell(&["cas", "a", "3", "--expect=12"], "");
     cluster.tell(&["delete", "b"], "");
     cluster.ask(&["get", "b"]).failed_with(&["no key \"b\""]);
@@ -100,6 +102,33 @@ fn keys_survive_the_death_of_every_process() {
         cluster.nodes.push(node);
     }
     cluster.tell(&["get", "a"], "3\n");
+}
+
+#[test]
+fn what_is_too_long_is_refused_with_one_limit_and_a_remedy() {
+    let cluster = Cluster::start(1);
+    let long = |bytes: usize| "x".repeat(bytes);
+    for bytes in [1000, 1060, 3000] {
+        let put = cluster.ask(&["put", "k", &long(bytes)]);
+        let together = format!("{} bytes together", bytes + 1);
+        put.failed_with(&[&together, "1000 are the most", "--max-datagram"]);
+    }
+    // A client that could send it can't help.
+    let put = cluster.ask(&["put", "k", &long(1000), "--max-datagram=9000"]);
+    put.failed_with(&["1001 bytes together", "1000 are the most", "every node"]);
+    cluster.tell(&["put", "k", &long(999)], "");
+    cluster.tell(&["append", "k", &long(999)], "");
+    let get = cluster.ask(&["get", "k"]);
+    get.failed_with(&[
+        "can't get \"k\"",
+        "so long that its node can't send it",
+        "--max-datagram",
+    ]);
+    let get = cluster.ask(&["get", &long(1200)]);
+    let shown = format!("can't get \"{}\"...: ", long(40));
+    get.failed_with(&[&shown, "1200 bytes"]);
+    let tiny = cluster.ask(&["get", "k", "--max-datagram=100"]);
+    tiny.failed_with(&["max_datagram is 100 bytes: make it 1200"]);
 }
 
 #[test]

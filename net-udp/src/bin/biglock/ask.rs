@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use biglock_udp::{ClientConfig, KvClient, Swapped};
+use biglock_udp::{ClientConfig, ClientError, KvClient, Swapped};
 
 use crate::peer::{self, Peer};
 pub use members::{Members, Snapshot, Transfer, members, snapshot, transfer};
@@ -25,7 +25,7 @@ pub struct Cluster {
     /// How long to try
     #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = peer::millis, global = true)]
     timeout_ms: u64,
-    /// The longest datagram to send, as `biglock node --max-datagram`
+    /// The longest datagram to send, as `biglock node --max-datagram`; key and value together must be 200 bytes shorter
     #[arg(long, value_name = "BYTES", default_value_t = 1200, global = true)]
     max_datagram: usize,
 }
@@ -103,6 +103,24 @@ pub struct Cas {
     cluster: Cluster,
 }
 
+/// What a client says, in the words of this program.
+fn told<T>(answer: Result<T, ClientError>, verb: &str, key: &str) -> anyhow::Result<T> {
+    let answer = answer.map_err(|error| match error {
+        ClientError::TooLarge { size, limit } => anyhow!(
+            "key and value have {size} bytes together, and {limit} are the most: \
+             shorten them, or start every node with a longer --max-datagram, and give it here too"
+        ),
+        ClientError::AnswerTooLarge { size } => anyhow!(
+            "the value is so long that its node can't send it, in {size} bytes: start every node with a longer --max-datagram"
+        ),
+        other => other.into(),
+    });
+    // A key may be as long as a page.
+    let start: String = key.chars().take(40).collect();
+    let dots = if start == key { "" } else { "..." };
+    answer.with_context(|| format!("can't {verb} {start:?}{dots}"))
+}
+
 /// What `biglock put` does.
 pub fn put(args: Put) -> anyhow::Result<ExitCode> {
     let Put {
@@ -110,16 +128,14 @@ pub fn put(args: Put) -> anyhow::Result<ExitCode> {
         value,
         cluster,
     } = args;
-    let done = cluster.client()?.put(key.as_str(), value);
-    done.with_context(|| format!("can't put {key:?}"))?;
+    told(cluster.client()?.put(&key, value), "put", &key)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What `biglock get` does.
 pub fn get(args: Get) -> anyhow::Result<ExitCode> {
     let Get { key, cluster } = args;
-    let read = cluster.client()?.get(key.as_str());
-    match read.with_context(|| format!("can't get {key:?}"))? {
+    match told(cluster.client()?.get(&key), "get", &key)? {
         Some(value) => {
             io::stdout().write_all(&value)?;
             writeln!(io::stdout())?;
@@ -136,16 +152,14 @@ pub fn append(args: Append) -> anyhow::Result<ExitCode> {
         value,
         cluster,
     } = args;
-    let done = cluster.client()?.append(key.as_str(), value);
-    done.with_context(|| format!("can't append to {key:?}"))?;
+    told(cluster.client()?.append(&key, value), "append to", &key)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What `biglock delete` does.
 pub fn delete(args: Delete) -> anyhow::Result<ExitCode> {
     let Delete { key, cluster } = args;
-    let done = cluster.client()?.delete(key.as_str());
-    done.with_context(|| format!("can't delete {key:?}"))?;
+    told(cluster.client()?.delete(&key), "delete", &key)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -157,16 +171,18 @@ pub fn cas(args: Cas) -> anyhow::Result<ExitCode> {
         expect,
         cluster,
     } = args;
-    let expect = expect.map(Into::into);
-    let done = cluster
-        .client()?
-        .compare_and_swap(key.as_str(), expect, value);
-    match done.with_context(|| format!("can't swap {key:?}"))? {
+    let expected = expect.clone().map(Into::into);
+    let swapped = cluster.client()?.compare_and_swap(&key, expected, value);
+    match told(swapped, "swap", &key)? {
         Swapped::Done => Ok(ExitCode::SUCCESS),
         Swapped::Found(None) => bail!("nothing was changed: there is no key {key:?}"),
         Swapped::Found(Some(value)) => bail!(
-            "nothing was changed: the value of {key:?} is {:?}",
-            String::from_utf8_lossy(&value)
+            "nothing was changed: the value of {key:?} is {:?}{}",
+            String::from_utf8_lossy(&value),
+            match expect {
+                Some(_) => "",
+                None => "; without --expect the key must be missing",
+            }
         ),
     }
 }

@@ -64,7 +64,8 @@ struct About {
     /// Wait to be added to a cluster that runs, with `biglock members add`; `peers` are its nodes
     #[arg(long)]
     join: bool,
-    /// The longest datagram to send; a command must fit into one [default: 1200, which every network carries in one piece]
+    /// The longest datagram to send, up to 65507; key and value of a command together must be 200 bytes shorter [default: 1200, which every
+    /// network carries in one piece]
     #[arg(long, value_name = "BYTES")]
     max_datagram: Option<usize>,
     /// The folder for what must survive a crash
