@@ -97,6 +97,36 @@ fn a_folder_remembers_with_whom_it_began() {
 }
 
 #[test]
+fn a_node_says_when_it_runs_and_as_what() {
+    let start = |args: &[&str]| {
+        let basics = ["node", "--memory", "--listen=127.0.0.1:0"];
+        Program::start(biglock(&basics).args(args))
+    };
+    // Nothing but the port is different each time.
+    let said = |args: &[&str]| {
+        let node = start(args);
+        let line = node.error_line(&[" listens on 127.0.0.1:"]);
+        let (who, rest) = line.split_once(" listens on 127.0.0.1:").expect("as above");
+        assert!(rest.ends_with("; Ctrl-C stops it"), "{line}");
+        let addr = format!("127.0.0.1:{}", rest.split(';').next().expect("a port"));
+        let page = run(&["status", &addr]);
+        page.succeeded();
+        node.signal(Signal::INT);
+        let ended = node.ended();
+        ended.succeeded();
+        assert_eq!(ended.stdout + &ended.stderr, "");
+        (who.to_string(), page.stdout)
+    };
+    let peers = "--peers=1=127.0.0.1:1,2=127.0.0.1:2,3=127.0.0.1:3";
+    let (who, page) = said(&["--id=2", peers]);
+    assert_eq!(who, "node 2 of 1, 2, 3");
+    assert!(page.contains(" 2 of 1, 2, 3\n"), "{page}");
+    let (who, page) = said(&["--id=4", "--join", peers]);
+    assert_eq!(who, "node 4, which waits to be added,");
+    assert!(page.contains(" 4, which waits to be added\n"), "{page}");
+}
+
+#[test]
 fn a_folder_belongs_to_one_process_at_a_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = durable(folder.path());

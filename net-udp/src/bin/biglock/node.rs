@@ -24,6 +24,7 @@ use tracing_subscriber::prelude::*;
 
 use crate::line::Line;
 use crate::signals::{self, Signal};
+use crate::status;
 use events::Events;
 use inspect::Inspector;
 pub use settings::Args;
@@ -73,11 +74,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         StartError::OtherMembers(_) => anyhow!("{why} (`peers` names them, beside {id} itself)"),
         why => why.into(),
     })?);
-    if let Some(events) = &events {
-        events.tell(Line::Started {
-            node: id.0,
-            listen: transport.local_addr(),
-        });
+    let listen = transport.local_addr();
+    match &events {
+        Some(events) => events.tell(Line::Started { node: id.0, listen }),
+        None => say(format_args!("{}", status::greeting(&node.status(), listen))),
     }
     let watcher = watch(node.clone(), wake)?;
 

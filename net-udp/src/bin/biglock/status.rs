@@ -41,10 +41,51 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn page(report: &Report) -> String {
+/// A node and its cluster: `1 of 1, 2, 3`.
+fn who(status: &Status) -> String {
+    let id = status.id.0;
+    match aside(status) {
+        Some(aside) => format!("{id}, {aside}"),
+        None => format!("{id} of {}", members(status)),
+    }
+}
+
+/// For whoever started a node in a terminal, and would otherwise not know that it runs.
+pub fn greeting(status: &Status, listens: SocketAddr) -> String {
+    let comma = if aside(status).is_some() { "," } else { "" };
+    format!(
+        "node {}{comma} listens on {listens}; Ctrl-C stops it",
+        who(status)
+    )
+}
+
+/// What is special about a node that has no cluster to speak of.
+fn aside(status: &Status) -> Option<String> {
     let Status {
         id,
-        members,
+        members: voters,
+        learners,
+        ..
+    } = status;
+    if voters.is_empty() {
+        return Some("which waits to be added".into());
+    }
+    if !voters.contains(id) && !learners.contains(id) {
+        return Some(format!("which is no member of {}", members(status)));
+    }
+    (voters.len() + learners.len() == 1).then(|| "a cluster of one".into())
+}
+
+/// `1, 2, 3, 4 (learner)`.
+fn members(status: &Status) -> String {
+    let voters = status.members.iter().map(|id| id.0.to_string());
+    let learners = status.learners.iter();
+    let learners = learners.map(|id| format!("{} (learner)", id.0));
+    voters.chain(learners).collect::<Vec<_>>().join(", ")
+}
+
+fn page(report: &Report) -> String {
+    let Status {
         term,
         role,
         leader,
@@ -54,7 +95,6 @@ fn page(report: &Report) -> String {
         last,
         commit,
         applied,
-        learners,
         snapshot,
         ..
     } = &report.status;
@@ -63,9 +103,6 @@ fn page(report: &Report) -> String {
         (None, Some(why)) => format!("none: {why}"),
         (leader, _) => name(leader),
     };
-    let voters = members.iter().map(|id| id.0.to_string());
-    let learners = learners.iter().map(|id| format!("{} (learner)", id.0));
-    let members: Vec<String> = voters.chain(learners).collect();
     let vote = if *durable { "durable" } else { "being written" };
     let log = if last.index == 0 {
         "empty".into()
@@ -80,7 +117,7 @@ fn page(report: &Report) -> String {
         index => format!("to entry {index} of {}", snapshot.term),
     };
     let rows = [
-        ("node", format!("{} of {}", id.0, members.join(", "))),
+        ("node", who(&report.status)),
         ("role", role.to_string()),
         ("term", term.0.to_string()),
         ("leader", leader),

@@ -26,7 +26,8 @@ pub struct Args {
     about: About,
     #[command(flatten)]
     tuning: Tuning,
-    /// Write each change of leadership, and of what is durable, as a line of JSON to standard output
+    /// Write each change of leadership, and of what is durable, as a line of JSON to standard output. Without it, a line on standard error
+    /// says when the node runs
     #[arg(long)]
     events: bool,
     /// Add what each critical section leaves behind, as a line of JSON, to this file, for `cargo verify --trace`. It costs each section a copy
