@@ -63,12 +63,20 @@ impl Counters {
 
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |count, one, many| if count == 1 { one } else { many };
+        let statuses = of(self.status_requests, "status request", "status requests");
+        let clients = of(
+            self.client_requests,
+            "client's request",
+            "clients' requests",
+        );
+        let errors = of(self.receive_errors, "receive error", "receive errors");
         write!(f, "{} sent, {} delivered", self.sent, self.delivered)?;
         for (count, what) in [
             (self.not_sent, "not sent"),
-            (self.status_requests, "status requests"),
-            (self.client_requests, "clients' requests"),
-            (self.receive_errors, "receive errors"),
+            (self.status_requests, statuses),
+            (self.client_requests, clients),
+            (self.receive_errors, errors),
             (self.oversized, "oversized"),
             (self.truncated, "truncated"),
             (self.trailing, "with trailing bytes"),

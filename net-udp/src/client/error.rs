@@ -23,8 +23,8 @@ pub enum ClientError {
     Socket(#[source] io::Error),
     /// There was no answer in time.
     #[error(
-        "no answer in {timeout:?}: {heard}{}",
-        if *.may_have_run { "; it may have run, or may run yet" } else { "" }
+        "no answer in {timeout:?}{}: {heard}",
+        if *.may_have_run { ", and it may have run, or may run yet" } else { "" }
     )]
     TimedOut {
         /// How long it had.

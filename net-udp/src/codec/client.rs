@@ -119,7 +119,7 @@ pub enum Refused {
         entries: u64,
     },
     /// The leadership can't be handed over to who does not vote.
-    #[error("{0} is not a voter")]
+    #[error("{0} is not a voter, and nobody else can lead")]
     NotAVoter(NodeId),
     /// The node was not told how to read its state.
     #[error("the node serves no reads: its transport was given no reader")]

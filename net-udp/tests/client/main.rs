@@ -82,6 +82,12 @@ fn without_a_majority_it_says_so_in_time_and_that_it_may_run_yet() {
 
     cluster.stop(3);
     let error = client.put("a", "3").unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("or may run yet: nothing was heard; do the nodes run, are these their addresses, and is this their cluster?"),
+        "{error}"
+    );
     let ClientError::TimedOut { heard, .. } = error else {
         panic!("{error}");
     };

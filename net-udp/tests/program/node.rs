@@ -149,6 +149,7 @@ fn status_asks_a_node_how_it_is() {
         "voted for",
         "threads",
         "election",
+        ", 1 status request\n",
     ] {
         assert!(page.stdout.contains(words), "{words:?} is not in {page:?}");
     }

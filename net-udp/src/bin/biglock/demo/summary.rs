@@ -220,8 +220,8 @@ impl Summary {
         } = self.checked;
         let mut verdict = vec![
             format!(
-                "{lines} lines of {processes} processes were checked, over {} kills:",
-                self.failovers.len()
+                "{lines} lines of {processes} processes were checked, over {}:",
+                many(self.failovers.len() as u64, "kill")
             ),
             format!("  ✓ {leaders} terms had a leader, and none had two"),
             format!(
@@ -232,16 +232,23 @@ impl Summary {
         if let Some(found) = self.writes {
             let writes = found.appends + found.swaps;
             verdict.push(format!(
-                "  ✓ {writes} writes of {} clients were acknowledged: none was lost, and none applied twice",
-                found.clients
+                "  ✓ {writes} writes of {} were acknowledged: none was lost, and none applied twice",
+                many(found.clients as u64, "client")
             ));
             verdict.push(format!(
-                "  ✓ {} reads meanwhile saw all that had been written; {} requests had no answer in time",
-                found.reads, found.unanswered
+                "  ✓ {} meanwhile saw all that had been written; {} had no answer in time",
+                many(found.reads, "read"),
+                many(found.unanswered, "request")
             ));
         }
         verdict
     }
+}
+
+/// `1 kill`, `2 kills`.
+fn many(count: u64, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
 }
 
 fn new_table<const N: usize>(header: [&str; N], right: &[usize]) -> Table {

@@ -99,3 +99,24 @@ fn ranges_are_round_and_about_ten() {
         assert_eq!(step(spread), expected, "a spread of {spread} tenths");
     }
 }
+
+#[test]
+fn one_is_not_said_in_the_plural() {
+    let mut summary = summary(&[150]);
+    summary.writes = Some(Found {
+        clients: 1,
+        appends: 2,
+        reads: 1,
+        unanswered: 1,
+        ..Found::default()
+    });
+    let verdict = summary.verdict().join("\n");
+    for words in [
+        "over 1 kill:",
+        "2 writes of 1 client were",
+        "1 read meanwhile",
+        "1 request had",
+    ] {
+        assert!(verdict.contains(words), "{words:?} is not in {verdict}");
+    }
+}
