@@ -113,3 +113,25 @@ fn flags_win_over_the_file() {
     let node = Program::start(biglock(&["node", "--config", &path]).args(flags));
     node.line(&["started", "\"node\":7"]);
 }
+
+#[test]
+fn help_fits_the_terminal_and_names_units() {
+    for command in [
+        "node", "get", "members", "transfer", "snapshot", "status", "demo",
+    ] {
+        let help = run(&[command, "--help"]);
+        help.succeeded();
+        let wide = help.stdout.lines().find(|line| line.chars().count() > 100);
+        assert_eq!(wide, None, "{command}");
+        let text = help.stdout.to_lowercase();
+        for about in text.split("\n      --") {
+            for (value, unit) in [("<ms>", "milliseconds"), ("<bytes>", "in bytes")] {
+                let told = !about.contains(value) || about.contains(unit);
+                assert!(told, "{command}: which unit has {about}");
+            }
+        }
+    }
+    let node = run(&["node", "--help"]).stdout;
+    let (_, tuning) = node.split_once("Tuning:").expect("a heading");
+    assert!(!tuning.contains("--events"), "{tuning}");
+}

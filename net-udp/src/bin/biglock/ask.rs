@@ -22,10 +22,10 @@ pub struct Cluster {
     /// The cluster's number, as its nodes have it
     #[arg(long, value_name = "N", default_value_t = 1, global = true)]
     cluster: u64,
-    /// How long to try
+    /// How long to try, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = peer::millis, global = true)]
     timeout_ms: u64,
-    /// The longest datagram to send, as `biglock node --max-datagram`; key and value together must be 200 bytes shorter
+    /// The longest datagram to send, in bytes, as `biglock node --max-datagram`; key and value together must be 200 bytes shorter
     #[arg(long, value_name = "BYTES", default_value_t = 1200, global = true)]
     max_datagram: usize,
 }

@@ -48,7 +48,7 @@ pub struct Args {
     /// them it does not repeat [default: a new one]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// How long to leave the cluster in peace between rounds, at least
+    /// How long to leave the cluster in peace between rounds, at least, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 500)]
     pause_ms: u64,
     /// Write the failovers, their summary and what was checked to this file, as JSON

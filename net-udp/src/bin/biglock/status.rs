@@ -20,7 +20,7 @@ pub struct Args {
     /// The cluster's number, as its nodes have it
     #[arg(long, value_name = "N", default_value_t = 1)]
     cluster: u64,
-    /// How long to wait for the answer
+    /// How long to wait for the answer, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = peer::millis)]
     timeout_ms: u64,
     /// Print JSON

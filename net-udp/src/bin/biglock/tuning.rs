@@ -8,13 +8,13 @@ use biglock::Config;
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Tuning")]
 pub struct Tuning {
-    /// The shortest time without a leader after which a node campaigns [default: 150]
+    /// Milliseconds without a leader after which a node campaigns, at least [default: 150]
     #[arg(long, value_name = "MS")]
     pub election_timeout_min_ms: Option<u64>,
-    /// The longest; the wider the range, the rarer the split votes [default: 300]
+    /// Milliseconds, at most; the wider the range, the rarer the split votes [default: 300]
     #[arg(long, value_name = "MS")]
     pub election_timeout_max_ms: Option<u64>,
-    /// How often a leader sends heartbeats: at most half of the shortest election timeout [default: 30]
+    /// Milliseconds between heartbeats; half the shortest timeout at most [default: 30]
     #[arg(long, value_name = "MS")]
     pub heartbeat_ms: Option<u64>,
     /// Whether a candidate asks before it spends a term [default: true]

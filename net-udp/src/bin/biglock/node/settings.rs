@@ -14,7 +14,10 @@ use crate::tuning::Tuning;
 
 /// Run one node of a replicated key-value store.
 ///
-/// Ask it with `biglock put`, `get` and the others. It runs until SIGINT (Ctrl-C) or SIGTERM, and then exits with status 0; if it must stop by itself, because its disk failed or an
+/// It needs a number, an address, a folder, and the other nodes, e.g. `--id 1 --listen 127.0.0.1:7001 --data ./node-1 --peers
+/// 2=127.0.0.1:7002,3=127.0.0.1:7003`. Ask it with `biglock put`, `get` and the others.
+///
+/// It runs until SIGINT (Ctrl-C) or SIGTERM, and then exits with status 0; if it must stop by itself, because its disk failed or an
 /// invariant broke, it says so and exits with status 1. SIGQUIT (Ctrl-\) makes it print what each of its threads waits for, and go on.
 /// Set RUST_LOG to make it log to standard error, e.g. RUST_LOG=biglock=debug.
 #[derive(Debug, Default, clap::Args)]
@@ -24,8 +27,6 @@ pub struct Args {
     config: Option<PathBuf>,
     #[command(flatten)]
     about: About,
-    #[command(flatten)]
-    tuning: Tuning,
     /// Write each change of leadership, and of what is durable, as a line of JSON to standard output. Without it, a line on standard error
     /// says when the node runs
     #[arg(long)]
@@ -44,6 +45,9 @@ pub struct Args {
     /// Look for deadlocks once a second and print them (needs a build with the feature `deadlock-detection`)
     #[arg(long)]
     deadlock_detection: bool,
+    // The last, because its heading would stand above what follows as well.
+    #[command(flatten)]
+    tuning: Tuning,
 }
 
 /// What the flags and the file can both say of a node.
@@ -65,8 +69,8 @@ struct About {
     /// Wait to be added to a cluster that runs, with `biglock members add`; `peers` are its nodes
     #[arg(long)]
     join: bool,
-    /// The longest datagram to send, up to 65507; key and value of a command together must be 200 bytes shorter [default: 1200, which every
-    /// network carries in one piece]
+    /// The longest datagram to send, in bytes, up to 65507; key and value of a command together must be 200 bytes shorter [default: 1200, which
+    /// every network carries in one piece]
     #[arg(long, value_name = "BYTES")]
     max_datagram: Option<usize>,
     /// The folder for what must survive a crash
