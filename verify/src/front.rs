@@ -12,9 +12,9 @@ use biglock_verify::harness::{self, Model};
 use biglock_verify::jobs::{self, Ended, Said};
 use biglock_verify::plant::Nursery;
 use biglock_verify::report::{
-    BugRow, Failure, Golden, ModelRow, Searched, bug_table, model_table, thousands,
+    BugRow, Failure, Golden, ModelRow, Searched, bug_table, many, model_table, thousands,
 };
-use biglock_verify::spec::trace;
+use biglock_verify::spec::trace::{self, Wrong};
 use biglock_verify::{diagram, models};
 use clap::Parser;
 
@@ -92,12 +92,15 @@ fn check_traces(files: &[PathBuf]) -> Result<bool, String> {
     if let Some(missing) = files.iter().find(|file| !file.is_file()) {
         return Err(format!("there is no file {}", missing.display()));
     }
-    let result = trace::check_files(files);
-    match &result {
+    match trace::check_files(files) {
         Ok(summary) => println!("{summary}"),
-        Err(why) => println!("{why}"),
+        Err(Wrong::Rule(why)) => {
+            println!("{why}");
+            return Ok(false);
+        }
+        Err(Wrong::File(why)) => return Err(why),
     }
-    Ok(result.is_ok())
+    Ok(true)
 }
 
 fn root() -> &'static Path {
@@ -178,18 +181,18 @@ fn run_models(args: &Args) -> Result<bool, String> {
         let holds = models.iter().filter(|row| row.passed()).count();
         let executions = models.iter().map(|row| row.searched.count()).sum();
         println!(
-            "{holds} of {} models hold in every interleaving: {} executions, no bound.",
-            models.len(),
-            thousands(executions)
+            "{holds} of {} in every interleaving: {}, no bound.",
+            that_hold(models.len(), "model"),
+            many(executions, "execution")
         );
     }
     if !explored.is_empty() {
         let holds = explored.iter().filter(|row| row.passed()).count();
         let states = explored.iter().map(|row| row.searched.count()).sum();
         println!(
-            "{holds} of {} explorations hold in every order of messages: {} states, within the bounds that each states.",
-            explored.len(),
-            thousands(states)
+            "{holds} of {} in every order of messages: {}, within the bounds that each states.",
+            that_hold(explored.len(), "exploration"),
+            many(states, "state")
         );
     }
     write_json(args, &rows)?;
@@ -201,6 +204,12 @@ fn run_models(args: &Args) -> Result<bool, String> {
         ));
     }
     Ok(passed == rows.len())
+}
+
+/// `1 model holds`, `2 models hold`.
+fn that_hold(number: usize, what: &str) -> String {
+    let hold = if number == 1 { "holds" } else { "hold" };
+    format!("{} {hold}", many(number as u64, what))
 }
 
 fn is_of_threads(row: &ModelRow) -> bool {
@@ -376,7 +385,9 @@ fn run_bugs(args: &Args) -> Result<bool, String> {
     }
     println!("{}", bug_table(&rows));
     let found = rows.iter().filter(|row| row.found).count();
-    println!("{found} of {} planted bugs were found.", rows.len());
+    let planted = many(rows.len() as u64, "planted bug");
+    let were = if rows.len() == 1 { "was" } else { "were" };
+    println!("{found} of {planted} {were} found.");
     write_json(args, &rows)?;
     Ok(found == rows.len())
 }

@@ -218,6 +218,12 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// `1 model`, `2 models`.
+pub fn many(number: u64, what: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {what}{s}", thousands(number))
+}
+
 /// How many executions, or states, each model has: kept in the repository, so that a model which shrinks unnoticed fails.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Golden(BTreeMap<String, u64>);

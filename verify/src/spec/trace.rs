@@ -11,12 +11,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use biglock::NodeId;
 use biglock::node::{Record, START};
 
 use super::{Action, Cluster, Refused};
+use crate::report::many;
 
 /// What was found in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,18 +39,39 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} records, {} of which change something that the specification sees:",
-            self.records, self.steps
+            "{}, {} of which change something that the specification sees:",
+            many(self.records, "record"),
+            self.steps
         )?;
         for (action, times) in &self.actions {
             writeln!(f, "  {times:>8}  {action}")?;
         }
         write!(
             f,
-            "Every record is a step that the specification allows. {} lives ended without a last word; {} records needed something from them, \
+            "Every record is a step that the specification allows. {} ended without a last word; {} needed something from them, \
              or from nodes without a file.",
-            self.cut_short, self.assumed
+            match self.cut_short {
+                1 => "1 life".into(),
+                lives => format!("{lives} lives"),
+            },
+            many(self.assumed, "record")
         )
+    }
+}
+
+/// What is wrong with the traces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// A file is no trace, or not a whole one: nothing was checked.
+    File(String),
+    /// A rule was broken: which, and where.
+    Rule(String),
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Wrong::File(why) | Wrong::Rule(why)) = self;
+        f.write_str(why)
     }
 }
 
@@ -65,12 +88,19 @@ struct Stream {
 ///
 /// # Errors
 /// What is wrong with a file, or which rule is broken and where.
-pub fn check_files(paths: &[PathBuf]) -> Result<Summary, String> {
+pub fn check_files(paths: &[PathBuf]) -> Result<Summary, Wrong> {
     let read = |path: &PathBuf| {
-        let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
+            ErrorKind::InvalidData => no_trace(path, "it is no text"),
+            _ => format!("{}: {e}", path.display()),
+        })?;
         Ok((path.clone(), text))
     };
-    let files: Vec<(PathBuf, String)> = paths.iter().map(read).collect::<Result<_, String>>()?;
+    let files: Vec<(PathBuf, String)> = paths
+        .iter()
+        .map(read)
+        .collect::<Result<_, String>>()
+        .map_err(Wrong::File)?;
     check(&files)
 }
 
@@ -78,15 +108,13 @@ pub fn check_files(paths: &[PathBuf]) -> Result<Summary, String> {
 ///
 /// # Errors
 /// As [`check_files`].
-pub fn check(files: &[(PathBuf, String)]) -> Result<Summary, String> {
+pub fn check(files: &[(PathBuf, String)]) -> Result<Summary, Wrong> {
     let mut streams = BTreeMap::new();
     for (path, text) in files {
-        let (node, stream) = parse(path, text)?;
+        let (node, stream) = parse(path, text).map_err(Wrong::File)?;
         if streams.insert(node, stream).is_some() {
-            return Err(format!(
-                "{}: there is another file of {node}",
-                path.display()
-            ));
+            let why = format!("{}: there is another file of {node}", path.display());
+            return Err(Wrong::File(why));
         }
     }
     let voters = streams.values().flat_map(|s| &s.records);
@@ -101,6 +129,14 @@ pub fn check(files: &[(PathBuf, String)]) -> Result<Summary, String> {
         summary: Summary::default(),
     }
     .run()
+    .map_err(Wrong::Rule)
+}
+
+fn no_trace(path: &Path, why: &str) -> String {
+    format!(
+        "{} is no trace, as `biglock node --trace` writes it: {why}",
+        path.display()
+    )
 }
 
 fn parse(path: &Path, text: &str) -> Result<(NodeId, Stream), String> {
@@ -108,7 +144,8 @@ fn parse(path: &Path, text: &str) -> Result<(NodeId, Stream), String> {
     let mut records: VecDeque<(usize, Record)> = VecDeque::new();
     // A line that was cut short, by a kill.
     let mut broken = None;
-    for (line, text) in (1..).zip(text.lines()) {
+    let lines = (1..).zip(text.lines());
+    for (line, text) in lines.filter(|(_, text)| !text.trim().is_empty()) {
         match serde_json::from_str::<Record>(text) {
             Ok(record) => {
                 if let Some((line, what)) = broken.take()
@@ -119,17 +156,19 @@ fn parse(path: &Path, text: &str) -> Result<(NodeId, Stream), String> {
                 records.push_back((line, record));
             }
             Err(e) if broken.is_none() => broken = Some((line, format!("is no record: {e}"))),
+            Err(_) if records.is_empty() => break,
             Err(e) => return Err(wrong(line, format!("is no record: {e}"))),
         }
     }
     let Some((line, first)) = records.front() else {
-        return Err(wrong(1, "has no records".into()));
+        let why = broken.map(|(line, what)| format!("line {line} {what}"));
+        return Err(no_trace(path, why.as_deref().unwrap_or("it is empty")));
     };
     let node = first.node;
     if first.section != START {
         return Err(wrong(
             *line,
-            "does not begin with the start of a node".into(),
+            "does not begin with the start of a node: give the file as the node wrote it".into(),
         ));
     }
     if let Some((line, other)) = records.iter().find(|(_, record)| record.node != node) {
@@ -257,4 +296,45 @@ pub(super) fn name(action: Action) -> String {
     let text = format!("{action:?}");
     let end = text.find('(').unwrap_or(text.len());
     text[..end].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> String {
+        match check(&[("1.trace".into(), text.into())]) {
+            Err(Wrong::File(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_no_trace_is_said_to_be_none() {
+        for (text, why) in [
+            ("", "it is empty"),
+            ("\n  \n", "it is empty"),
+            ("hello\n", "line 1 is no record"),
+            ("\n# A page\n\nof text\n", "line 2 is no record"),
+            ("{}\n{}\n", "line 1 is no record"),
+        ] {
+            let said = said(text);
+            let words = "1.trace is no trace, as `biglock node --trace` writes it: ";
+            assert!(said.starts_with(&(words.to_string() + why)), "{said}");
+        }
+    }
+
+    #[test]
+    fn one_is_not_said_in_the_plural() {
+        let told = Summary {
+            records: 1,
+            cut_short: 1,
+            assumed: 1,
+            ..Summary::default()
+        }
+        .to_string();
+        assert!(told.starts_with("1 record, 0 of which"), "{told}");
+        assert!(told.contains("1 life ended"), "{told}");
+        assert!(told.contains("1 record needed"), "{told}");
+    }
 }
