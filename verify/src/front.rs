@@ -10,6 +10,7 @@ use biglock_verify::catalogue::{self, Bug};
 use biglock_verify::explore::{Order, orders, search};
 use biglock_verify::harness::{self, Model};
 use biglock_verify::jobs::{self, Ended, Said};
+use biglock_verify::output::try_to_write;
 use biglock_verify::plant::Nursery;
 use biglock_verify::report::{
     BugRow, Failure, Golden, ModelRow, Searched, bug_table, many, model_table, thousands,
@@ -71,14 +72,7 @@ pub fn main() -> ExitCode {
         }
         return child(name, args.threads);
     }
-    let result = if !args.trace.is_empty() {
-        check_traces(&args.trace)
-    } else if args.bugs {
-        run_bugs(&args)
-    } else {
-        run_models(&args)
-    };
-    match result {
+    match run(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(wrong) => {
@@ -86,6 +80,35 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn run(args: &Args) -> Result<bool, String> {
+    if !args.trace.is_empty() {
+        return check_traces(&args.trace);
+    }
+    if !args.list {
+        try_outputs(args)?;
+    }
+    match args.bugs {
+        true => run_bugs(args),
+        false => run_models(args),
+    }
+}
+
+/// Fails now if what this run is to write could not be written at its end.
+fn try_outputs(args: &Args) -> Result<(), String> {
+    if let Some(path) = &args.json {
+        try_to_write(path)?;
+    }
+    if args.bless && args.bugs {
+        let bugs = catalogue::read(root())?;
+        bugs.iter().try_for_each(|bug| try_to_write(&bug.page))?;
+    } else if args.bless {
+        GOLDEN
+            .iter()
+            .try_for_each(|path| try_to_write(&root().join(path)))?;
+    }
+    Ok(())
 }
 
 fn check_traces(files: &[PathBuf]) -> Result<bool, String> {

@@ -17,6 +17,7 @@
 //! | [`spec`] | the specification of Raft, and whether a step of a node is in it |
 //! | [`lab`] | the lab suite of the course, and more of its kind, on the simulator |
 //! | [`report`] | rows, tables, JSON, the golden counts |
+//! | [`output`] | tries at the beginning what is written at the end |
 //! | [`jobs`] | runs models as processes, over the cores, with progress |
 
 #![forbid(unsafe_code)]
@@ -31,6 +32,7 @@ pub mod lab;
 pub mod linearizable;
 #[cfg(biglock_loom)]
 pub mod models;
+pub mod output;
 pub mod plant;
 pub mod record;
 pub mod report;

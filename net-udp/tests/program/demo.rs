@@ -203,6 +203,9 @@ fn sigquit_makes_every_node_tell_its_threads() {
 #[test]
 fn what_no_demo_can_run_with_is_said_at_once() {
     run(&["demo", "--heartbeat-ms=200"]).failed_with(&["heartbeat every 200ms is too slow"]);
+    let nowhere = run(&["demo", "--json=/nowhere/demo.json"]);
+    nowhere.failed_with(&["cannot write /nowhere/demo.json", "a folder that exists"]);
+    assert_eq!(nowhere.stdout, "", "it was not begun");
     let two = run(&["demo", "--nodes=2"]);
     assert_eq!(two.status.code(), Some(2), "{two:?}");
     assert!(two.stderr.contains("3..=9"), "{two:?}");

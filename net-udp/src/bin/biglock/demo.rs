@@ -10,8 +10,8 @@ mod screen;
 mod stopwatch;
 mod summary;
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -58,11 +58,33 @@ pub struct Args {
     tuning: Tuning,
 }
 
+/// Fails now if a file could not be written at the end, and leaves it as it was.
+fn try_to_write(path: &Path) -> anyhow::Result<()> {
+    let is_new = !path.exists();
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .with_context(|| {
+            let file = path.display();
+            format!(
+                "cannot write {file}: name a file in a folder that exists and may be written to"
+            )
+        })?;
+    if is_new {
+        let _ = fs::remove_file(path);
+    }
+    Ok(())
+}
+
 /// Runs the demo.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut config = Config::new(1, 1..=args.nodes);
     args.tuning.apply(&mut config);
     config.validate()?;
+    if let Some(path) = &args.json {
+        try_to_write(path)?;
+    }
     // Short enough to be typed again.
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
 
