@@ -1,3 +1,5 @@
+// Of two definitions of a link the first counts: so the links of the README lead from here to where they should.
+#![doc = include_str!("../links.md")]
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 

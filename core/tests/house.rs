@@ -348,3 +348,42 @@ fn only_code_counts() {
     assert_eq!(words, ["a", "c", "g", "'x'", "j"]);
     assert_eq!(code.lines().count(), source.lines().count());
 }
+
+/// The README is the first page of the documentation too, from where its relative links lead nowhere. It names them at its end, and
+/// `links.md`, which comes first there, says where they are: sources on the pages that rustdoc makes, the rest in the repository.
+#[test]
+fn every_link_of_the_readme_leads_somewhere_from_the_documentation_too() {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(core.join(name)).expect("a page");
+    let readme = read("README.md");
+    let mut inline = readme.match_indices("](");
+    assert!(
+        inline.all(|(at, _)| readme[at..].starts_with("](https://")),
+        "write [text] in place of [text](path), and name the path at the end"
+    );
+    let mut expected = String::new();
+    for line in readme.lines() {
+        let Some((text, target)) = line
+            .strip_prefix('[')
+            .and_then(|line| line.split_once("]: "))
+        else {
+            continue;
+        };
+        assert!(
+            core.join("..").join(target).exists(),
+            "{target} is not there"
+        );
+        let from_there = match target.strip_prefix("core/src/") {
+            Some(source) => format!("../src/biglock/{source}.html"),
+            None if target == "core/LOCKING.md" => "crate::locking".into(),
+            None => format!("{}/blob/main/{target}", env!("CARGO_PKG_REPOSITORY")),
+        };
+        expected += &format!("[{text}]: {from_there}\n");
+    }
+    assert!(expected.lines().count() > 10, "{expected}");
+    assert_eq!(
+        read("links.md"),
+        expected,
+        "core/links.md should be\n{expected}"
+    );
+}
