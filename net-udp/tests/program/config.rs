@@ -98,6 +98,9 @@ fn what_is_missing_is_named_with_its_flag() {
     let twice = ["--listen=127.0.0.1:7", "--peers=2=127.0.0.1:7"];
     run(&[&["node", "--id=1", "--memory"], &twice[..]].concat())
         .failed_with(&["node 2 can't listen on 127.0.0.1:7 too"]);
+    let mixed = ["--listen=[::1]:7", "--peers=2=127.0.0.1:7"];
+    run(&[&["node", "--id=1", "--memory"], &mixed[..]].concat())
+        .failed_with(&["nothing can be sent to node 2", "all of IPv6"]);
     run(&["node", "--config=/nowhere/node.toml"]).failed_with(&["cannot read /nowhere/node.toml"]);
 }
 

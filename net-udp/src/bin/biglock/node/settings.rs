@@ -201,9 +201,14 @@ impl About {
             .filter(|peer| peer.id != NodeId(id))
             .collect();
         let peers = peer::by_number(&others).map_err(|why| anyhow!("`peers`: {why}"))?;
-        if let Some((other, _)) = peers.iter().find(|(_, at)| **at == listen) {
-            bail!(
+        for (other, at) in &peers {
+            ensure!(
+                *at != listen,
                 "`peers`: {other} can't listen on {listen} too, where this node does: correct one of them"
+            );
+            ensure!(
+                at.is_ipv4() == listen.is_ipv4(),
+                "`peers`: from {listen} nothing can be sent to {other} at {at}: give all nodes addresses of IPv4, or all of IPv6"
             );
         }
 
