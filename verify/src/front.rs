@@ -44,8 +44,8 @@ struct Args {
     /// Search larger sizes as well: for a night.
     #[arg(long)]
     deep: bool,
-    /// Print the picture of each bug.
-    #[arg(long)]
+    /// With --bugs: print the picture of each.
+    #[arg(long, requires = "bugs")]
     show: bool,
     /// How many run at a time. Default: the number of cores.
     #[arg(long, value_name = "N")]
