@@ -161,7 +161,8 @@ fn a_node_joins_leads_and_another_is_removed() {
 
     // Before the node runs: it is waited for.
     let servers = format!("--servers={}", cluster.servers(3));
-    let added = Program::start(&mut biglock(&["members", "add", &four, &servers]));
+    let add = ["members", "add", &four, &servers, "--timeout-ms=30000"];
+    let added = Program::start(&mut biglock(&add));
     let joined = cluster.node(4, 3, &["--join"]);
     let added = added.ended();
     added.succeeded();
