@@ -119,6 +119,7 @@ fn flags_win_over_the_file() {
 
 #[test]
 fn help_fits_the_terminal_and_names_units() {
+    assert!(run(&["--version"]).stdout.starts_with("biglock 0"));
     for command in [
         "node", "get", "members", "transfer", "snapshot", "status", "demo",
     ] {

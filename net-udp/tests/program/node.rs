@@ -121,6 +121,9 @@ fn a_node_says_when_it_runs_and_as_what() {
     let (who, page) = said(&["--id=2", peers]);
     assert_eq!(who, "node 2 of 1, 2, 3");
     assert!(page.contains(" 2 of 1, 2, 3\n"), "{page}");
+    let (who, page) = said(&["--id=1", "--peers=1=127.0.0.1:1"]);
+    assert_eq!(who, "node 1, a cluster of one,");
+    assert!(page.contains(" 1, a cluster of one\n"), "{page}");
     let (who, page) = said(&["--id=4", "--join", peers]);
     assert_eq!(who, "node 4, which waits to be added,");
     assert!(page.contains(" 4, which waits to be added\n"), "{page}");

@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 /// A Raft core with one big lock, and a replicated key-value store on it.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "biglock", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

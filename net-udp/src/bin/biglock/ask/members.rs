@@ -98,7 +98,7 @@ fn list(client: &mut Client) -> anyhow::Result<()> {
             (true, false) => "voter",
             (false, _) => "learner",
         };
-        let address = member.address.map_or("?".into(), |a| a.to_string());
+        let address = member.address.map_or("unknown".into(), |a| a.to_string());
         table.add_row([id.to_string(), address, role.into()]);
     }
     writeln!(io::stdout(), "{}", table.trim_fmt())?;
