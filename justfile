@@ -11,6 +11,10 @@ _list:
 verify *ARGS:
     cargo verify "$@"
 
+# Each model and exploration as a case for cargo-nextest, so that machines share them: `just cases --partition hash:1/4`.
+cases *ARGS:
+    cargo cases "$@"
+
 # Plant every known bug in a copy of the source: `just bugs K2 --show`.
 bugs *ARGS:
     cargo verify --bugs "$@"

@@ -26,6 +26,9 @@ use clap::Parser;
 struct Args {
     /// Only models, or bugs, whose name contains this.
     filter: Option<String>,
+    /// Only the one whose whole name this is.
+    #[arg(long, requires = "filter")]
+    exact: bool,
     /// List the models, or with --bugs the bugs, and run none.
     #[arg(long)]
     list: bool,
@@ -134,7 +137,11 @@ fn root() -> &'static Path {
 const GOLDEN: [&str; 2] = ["verify/models.golden", "verify/orders.golden"];
 
 fn run_models(args: &Args) -> Result<bool, String> {
-    let wanted = |name: &str| args.filter.as_ref().is_none_or(|part| name.contains(part));
+    let wanted = |name: &str| match &args.filter {
+        Some(whole) if args.exact => name == whole,
+        Some(part) => name.contains(part.as_str()),
+        None => true,
+    };
     let chosen: Vec<&'static Model> = models::all().filter(|model| wanted(model.name)).collect();
     let orders = orders::all().filter(|order| args.deep || !order.deep);
     let orders: Vec<&'static Order> = orders.filter(|order| wanted(order.name)).collect();
