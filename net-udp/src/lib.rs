@@ -27,7 +27,7 @@
 //! # }
 //! ```
 //!
-//! A state machine of your own, over UDP, with a client: `examples/kv.rs`.
+//! A state machine of your own, over UDP, with a client: `examples/kv_udp.rs`.
 //!
 //! # What it promises, and what not
 //! UDP may lose, delay, repeat and reorder datagrams, and so may this transport: Raft asks for no more. What arrives is checked before

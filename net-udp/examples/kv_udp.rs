@@ -1,6 +1,6 @@
 //! A replicated store of one's own over UDP: three nodes, a client, and a leader that dies.
 //!
-//! `cargo run -p biglock-udp --example kv`
+//! `cargo run -p biglock-udp --example kv_udp`
 
 use std::collections::BTreeMap;
 use std::error::Error;
