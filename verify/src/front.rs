@@ -199,7 +199,10 @@ fn run_models(args: &Args) -> Result<bool, String> {
     }
     let rows = [threads, messages].concat();
     for row in &rows {
-        if let Some(Failure { message, diagram }) = &row.failure {
+        if let Some(Failure {
+            message, diagram, ..
+        }) = &row.failure
+        {
             println!("\n{}: {}", row.name, message.trim());
             println!("{}", diagram.as_deref().unwrap_or_default());
         }
@@ -340,7 +343,8 @@ fn row_of(mut row: ModelRow, ended: std::io::Result<Ended>) -> ModelRow {
                             true => format!("after {executions} states: {message}"),
                             false => format!("execution {executions}: {message}"),
                         },
-                        diagram: Some(diagram),
+                        diagram: Some(diagram.text()),
+                        drawing: Some(diagram),
                     });
                 }
                 _ => row.fail(format!(
@@ -445,7 +449,7 @@ fn child(name: &str, threads: usize) -> ExitCode {
         let message = info.payload_as_str().unwrap_or("a panic");
         // Loom's own words for it are about its threads' numbers, and its own place in the source says nothing.
         let message = match message.starts_with("deadlock") {
-            true => "deadlock: whoever is left waits, and nobody can end it",
+            true => diagram::DEADLOCK,
             false => message,
         };
         let place = info
@@ -478,7 +482,7 @@ fn explore(order: &'static Order, threads: usize) {
         Some(broken) => Said::Broke {
             executions,
             message: broken.message,
-            diagram: broken.picture,
+            diagram: broken.diagram,
         },
         None => Said::Found {
             executions,
@@ -498,7 +502,7 @@ fn broke(message: String) {
     // On a thread of its own: a coroutine's stack is too small to draw on.
     let drawing = std::thread::Builder::new().spawn(move || {
         let (executions, events) = harness::current().unwrap_or_default();
-        let diagram = diagram::draw(&events, &message);
+        let diagram = diagram::of_threads(&events, &message);
         say(&Said::Broke {
             executions,
             message,

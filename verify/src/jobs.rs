@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
+use crate::diagram::Diagram;
 use crate::report::thousands;
 
 /// What a process that runs one model says, a line each.
@@ -35,7 +36,7 @@ pub enum Said {
         /// What it broke.
         message: String,
         /// Its picture.
-        diagram: String,
+        diagram: Diagram,
     },
 }
 

@@ -8,7 +8,8 @@
 //! | `harness` | runs one model: every interleaving, no bound, exhaustion witnessed |
 //! | `world` | what a model is made of: nodes, disks, network, threads, and the laws that hold in each execution |
 //! | `models` | the models |
-//! | [`record`], [`diagram`] | what happened in one execution, and its picture |
+//! | [`record`] | what happened in one execution |
+//! | [`diagram`] | one history as a picture: of threads or of nodes, as text or as SVG |
 //! | [`catalogue`] | known bugs: a page and a patch each |
 //! | [`plant`] | plants a bug in a copy of the source, builds it, and sees whether a check finds it |
 //! | [`linearizable`] | judges what the clients of a key-value store saw |

@@ -67,6 +67,7 @@ impl Nursery {
             seconds: 0.0,
             message: String::new(),
             diagram: None,
+            drawing: None,
         };
         if let Err(wrong) = self.judge(bug, progress, &mut row) {
             row.message = wrong;
@@ -172,7 +173,7 @@ impl Nursery {
             message, diagram, ..
         }) = &ended.said
             && message.starts_with(REFUSED)
-            && !diagram.contains(&bug.says)
+            && !diagram.text().contains(&bug.says)
         {
             ended = run(false).map_err(|e| e.to_string())?;
         }
@@ -183,13 +184,15 @@ impl Nursery {
                 diagram,
             }) => {
                 row.executions = executions;
+                let text = diagram.text();
                 // The picture ends with the message, and with who waits for what.
-                row.found = diagram.contains(&bug.says);
+                row.found = text.contains(&bug.says);
                 row.message = match row.found {
                     true => format!("{model}: {}", first_line(&message)),
                     false => format!("{model} fails for another reason: {message}"),
                 };
-                row.diagram = Some(diagram);
+                row.diagram = Some(text);
+                row.drawing = Some(diagram);
             }
             Some(Said::Found { executions, .. }) => {
                 row.executions = executions;

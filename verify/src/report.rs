@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 use serde::{Deserialize, Serialize};
 
+use crate::diagram::Diagram;
+
 /// What became of one model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelRow {
@@ -74,6 +76,8 @@ pub struct Failure {
     pub message: String,
     /// The execution as a picture, where there is one.
     pub diagram: Option<String>,
+    /// The same as data.
+    pub drawing: Option<Diagram>,
 }
 
 impl ModelRow {
@@ -105,6 +109,7 @@ impl ModelRow {
         self.failure.get_or_insert(Failure {
             message: message.into(),
             diagram: None,
+            drawing: None,
         });
     }
 
@@ -140,8 +145,10 @@ pub struct BugRow {
     pub seconds: f64,
     /// What found it, or what went wrong.
     pub message: String,
-    /// The execution as a picture, where there is one.
+    /// What shows it: the execution as a picture, what the test said, or the compiler.
     pub diagram: Option<String>,
+    /// The execution as data, where there is one.
+    pub drawing: Option<Diagram>,
 }
 
 /// The table of models.

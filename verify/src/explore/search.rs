@@ -16,6 +16,7 @@ use super::recovery;
 use super::seen::Seen;
 use super::tape::MAX_NODES;
 use super::{Bounds, Order, known, trace};
+use crate::diagram::Diagram;
 
 /// The set of seen states is kept in so many parts.
 const PARTS: usize = 64;
@@ -66,7 +67,7 @@ pub struct Broken {
     /// How many steps it takes.
     pub steps: u64,
     /// Their picture.
-    pub picture: String,
+    pub diagram: Diagram,
 }
 
 /// A state that an action leads to, before it is known whether that is new.
@@ -149,11 +150,11 @@ fn run(known: Known, threads: usize, progress: impl Fn(u64)) -> Found {
                 let quiet = (nth == 0).then_some(way.len());
                 way.extend(rest);
                 workers[0].library.refresh();
-                let picture = trace::draw(&mut workers[0].library, &way, quiet, &message);
+                let diagram = trace::diagram(&mut workers[0].library, &way, quiet, &message);
                 broken = Some(Broken {
                     message: trace::rename(&message),
                     steps: way.len() as u64,
-                    picture,
+                    diagram,
                 });
                 break 'search;
             }

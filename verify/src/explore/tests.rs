@@ -10,7 +10,9 @@ use super::known::name_of;
 use super::machine::{self, Input, Machine, Section};
 use super::search::{Found, search, search_without_renaming};
 use super::tape::{self, FIRST_NODE, IDENTITY, Renaming};
-use super::{Bounds, Order, orders};
+use super::{Bounds, First, Order, orders};
+use crate::diagram::tests::check_layout;
+use crate::diagram::{Cause, Story};
 use crate::spec::{Action, Cluster};
 
 static SMALL: Order = Order {
@@ -48,6 +50,54 @@ fn renaming_makes_nearly_six_states_of_three_nodes_one() {
     // Each of ours stands for at most six.
     assert!(all <= 6 * states, "{states} cannot stand for {all}");
     assert!(all >= 5 * states, "{states} stand for only {all}");
+}
+
+/// What only the first node has is said to be committed, so a leader that the others elect breaks the law that leaders have it.
+static LOSES_AN_ENTRY: Order = Order {
+    name: "loses",
+    start: &[&[First::Noop(1)], &[], &[]],
+    committed: 1,
+    ..SMALL
+};
+
+#[test]
+fn the_way_to_a_broken_law_is_drawn_with_every_message_on_it() {
+    let broken = search(&LOSES_AN_ENTRY, 1, |_| ())
+        .broken
+        .expect("it breaks");
+    let diagram = &broken.diagram;
+    let Story::Nodes(journey) = &diagram.story else {
+        panic!("lanes are nodes: {diagram:?}");
+    };
+    assert_eq!(diagram.lanes, ["node 1", "node 2", "node 3"]);
+    assert_eq!(diagram.broken, broken.message);
+    assert_eq!(journey.begins, [(0, "term 1, log [1]".into())]);
+    assert_eq!(journey.hops.len() as u64, broken.steps);
+    // What arrives was sent, to whom it arrives at, by whom it comes from, and before.
+    let mut arrived = 0;
+    for (step, hop) in journey.hops.iter().enumerate() {
+        let Cause::Arrives { from, text, .. } = &hop.cause else {
+            continue;
+        };
+        let before = journey.hops[..step].iter();
+        let sent = before.filter(|sender| sender.lane == *from);
+        let mut sent = sent.flat_map(|sender| &sender.sends);
+        let it = sent.find(|sent| sent.arrives.contains(&step));
+        let it = it.expect("somebody sent it");
+        assert!(it.to == hop.lane && it.text == *text, "{it:?} is {hop:?}");
+        arrived += 1;
+    }
+    // A request and a vote, at least; and the request to the third, or the one to the first, is lost.
+    assert!(arrived >= 2, "{diagram:?}");
+    let all = journey.hops.iter().flat_map(|hop| &hop.sends);
+    assert!(all.filter(|sent| sent.arrives.is_empty()).count() > 0);
+    check_layout(diagram);
+    let text = diagram.text();
+    assert!(text.contains("o-- RequestVote of term") || text.contains("<-- RequestVote of term"));
+    assert!(
+        text.ends_with(&format!("  X  {}\n", broken.message)),
+        "{text}"
+    );
 }
 
 /// Drives a cluster with pre-votes, votes, entries and answers in it, its nodes called as `to` says, and lists the names of all that it met under

@@ -1,70 +1,85 @@
-//! The way to a state as a picture: a lane per node, a line per step, time downwards.
+//! The way to a state as a diagram: a lane per node, time downwards.
 
 use biglock::rules::{Payload, Role};
 
 use super::known::{Action, Event, Library};
 use super::machine::Machine;
 use super::tape::{FIRST_NODE, MAX_NODES};
+use crate::diagram::{Cause, Diagram, Hop, Journey, Sent, Story};
 
-/// How wide a lane is.
-const WIDTH: usize = 38;
-
-/// Draws the way from the beginning to a broken law.
-///
-/// An arrow is the arrival of a message, from the lane of the node that sent it, perhaps long ago. `*` is what happens to a node by itself, `|` what has
-/// changed there, `X` the law that is broken.
+/// The diagram of the way from the beginning to a broken law.
 ///
 /// If `quiet` is a number, then after so many steps nothing fails any more, and what is under way is lost.
-pub fn draw(
+pub fn diagram(
     library: &mut Library<'_>,
     way: &[Action],
     quiet: Option<usize>,
     broken: &str,
-) -> String {
+) -> Diagram {
     let mut nodes = library.beginning().nodes;
     let many = library.known.order.nodes;
-    let mut picture = Picture(Vec::new());
-    picture.header(many);
-    for (nth, &node) in nodes[..many].iter().enumerate() {
+    let mut journey = Journey {
+        quiet,
+        ..Journey::default()
+    };
+    for (lane, &node) in nodes[..many].iter().enumerate() {
         let machine = &library.node(node).thing.machine;
         if !machine.disk.entries.is_empty() {
-            let line = format!("| term {}, log {}", machine.raft.term().0, log(machine));
-            picture.lane("", nth, &line);
+            let text = format!("term {}, log {}", machine.raft.term().0, log(machine));
+            journey.begins.push((lane, text));
         }
     }
-    for (step, action) in (1..).zip(way) {
-        if quiet == Some(step - 1) {
-            picture.0.push(
-                "     ..... from here on nothing fails, and what was under way is lost ....."
-                    .into(),
-            );
-        }
+    // For each message, by number: the step that sent it last, and the how many-th of what that sent it was.
+    let mut wire: Vec<(u32, usize, usize)> = Vec::new();
+    for (step, action) in way.iter().enumerate() {
         let lane = usize::from(action.node);
-        let number = format!("{step:>3}");
-        match action.event {
-            Event::Receive(message, late) => {
-                let message = &library.message(message).thing.message;
-                let from = (message.from.0 - FIRST_NODE) as usize;
-                let text = message.to_string();
-                // To whom it goes, the arrow says.
-                let text = text.replacen(&format!(" to {}", message.to), "", 1);
-                picture.arrow(&number, from, lane, &text);
-                if late {
-                    picture.lane("", lane, "| having heard no leader for long");
+        let cause = match action.event {
+            Event::Receive(number, late) => {
+                let sent = wire.iter().rev().find(|(known, _, _)| *known == number);
+                if let Some(&(_, by, nth)) = sent {
+                    journey.hops[by].sends[nth].arrives.push(step);
                 }
+                let message = &library.message(number).thing.message;
+                let text = without_receiver(&message.to_string(), message.to);
+                let from = (message.from.0 - FIRST_NODE) as usize;
+                Cause::Arrives { from, text, late }
             }
-            event => picture.lane(&number, lane, &format!("* {}", library.input(event))),
-        }
+            event => Cause::Happens(rename(&library.input(event).to_string())),
+        };
         let outcome = library.step(nodes[lane], action.event);
-        let next = library.outcome(outcome).next;
-        let (old, new) = (library.node(nodes[lane]), library.node(next));
-        for change in changes(&old.thing.machine, &new.thing.machine) {
-            picture.lane("", lane, &format!("| {change}"));
+        let outcome = library.outcome(outcome);
+        let (next, numbers) = (outcome.next, outcome.sent.clone());
+        library.refresh();
+        let mut sends = Vec::new();
+        for (nth, number) in numbers.into_iter().enumerate() {
+            wire.push((number, step, nth));
+            let message = &library.message(number).thing.message;
+            sends.push(Sent {
+                to: (message.to.0 - FIRST_NODE) as usize,
+                text: without_receiver(&message.to_string(), message.to),
+                arrives: Vec::new(),
+            });
         }
+        let (old, new) = (library.node(nodes[lane]), library.node(next));
+        let changes = changes(&old.thing.machine, &new.thing.machine);
+        journey.hops.push(Hop {
+            lane,
+            cause,
+            changes: changes.iter().map(|change| rename(change)).collect(),
+            sends,
+        });
         nodes[lane] = next;
     }
-    picture.0.push(format!("  X  {broken}"));
-    rename(&(picture.0.join("\n") + "\n"))
+    Diagram {
+        lanes: (1..=many).map(|nth| format!("node {nth}")).collect(),
+        story: Story::Nodes(journey),
+        broken: rename(broken),
+    }
+}
+
+/// A message's words. Whom it is for, the arrow says.
+fn without_receiver(text: &str, to: biglock::NodeId) -> String {
+    rename(&text.replacen(&format!(" to {to}"), "", 1))
 }
 
 /// Nodes are called 1, 2, 3 for people.
@@ -77,61 +92,16 @@ pub fn rename(text: &str) -> String {
     })
 }
 
-struct Picture(Vec<String>);
-
-impl Picture {
-    fn header(&mut self, many: usize) {
-        let names: Vec<String> = (1..=many)
-            .map(|nth| format!("{:<WIDTH$}", format!("node {nth}")))
-            .collect();
-        self.0.push(format!("     {}", names.join(" ").trim_end()));
-        let rules: Vec<String> = (0..many).map(|_| "-".repeat(WIDTH)).collect();
-        self.0.push(format!("     {}", rules.join(" ")));
-    }
-
-    /// A text in a lane, broken where it is too long.
-    fn lane(&mut self, number: &str, lane: usize, text: &str) {
-        let mut line = String::new();
-        let mut number = number;
-        for word in rename(text).split(' ') {
-            if !line.is_empty() && line.len() + 1 + word.len() > WIDTH {
-                self.row(number, lane, &line);
-                (number, line) = ("", "   ".into());
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-        self.row(number, lane, &line);
-    }
-
-    fn row(&mut self, number: &str, lane: usize, text: &str) {
-        let indent = " ".repeat(lane * (WIDTH + 1));
-        self.0.push(format!("{number:<5}{indent}{text}"));
-    }
-
-    /// A message, from where it was sent to where it arrives.
-    fn arrow(&mut self, number: &str, from: usize, to: usize, text: &str) {
-        let text = rename(text);
-        let length = from.abs_diff(to) * (WIDTH + 1);
-        let shaft = "-".repeat(length.saturating_sub(text.chars().count() + 6));
-        match from < to {
-            true => self.row(number, from, &format!("o-- {text} {shaft}>")),
-            false => self.row(number, to, &format!("<-- {text} {shaft}o")),
-        }
-    }
-}
-
-/// What a node's picture shows of it.
+/// What a node's lane shows of it.
 fn facts(machine: &Machine) -> Vec<(&'static str, String)> {
     let raft = &machine.raft;
     let hard = raft.hard_state();
-    let vote = hard.voted_for.map(|id| format!(" for {id}"));
+    let vote = hard.voted_for.map(|id| format!("for {id}"));
     let ids = |all: Vec<String>| format!("{{{}}}", all.join(", "));
     let tally = raft.role().tally();
     let granted = tally.map(|t| ids(t.granted.iter().map(|id| id.to_string()).collect()));
-    let refused = tally.map(|t| ids(t.refused.keys().map(|id| id.to_string()).collect()));
+    let refused = tally.filter(|t| !t.refused.is_empty());
+    let refused = refused.map(|t| ids(t.refused.keys().map(|id| id.to_string()).collect()));
     let leader = match raft.role() {
         Role::Follower(following) => following.leader.map(|id| id.to_string()),
         _ => None,
