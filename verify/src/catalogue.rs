@@ -14,6 +14,10 @@ pub struct Bug {
     pub id: String,
     /// In a few words.
     pub title: String,
+    /// Who made it, if the page tells.
+    pub made_by: Option<String>,
+    /// What goes wrong.
+    pub breaks: String,
     /// Where it can be read.
     pub page: PathBuf,
     /// What finds it.
@@ -22,6 +26,8 @@ pub struct Bug {
     pub says: String,
     /// Other checks that find it, and what they say.
     pub also: Vec<(Check, String)>,
+    /// The story, in Markdown.
+    pub story: String,
     /// The change, as a unified diff.
     pub diff: String,
 }
@@ -92,6 +98,9 @@ impl fmt::Display for Check {
     }
 }
 
+/// The heading above a page's diff.
+const CHANGE: &str = "## The change";
+
 /// The heading above a page's picture.
 const PICTURE: &str = "## What happens";
 
@@ -137,13 +146,21 @@ impl Bug {
             .and_then(|(_, rest)| rest.split_once("```"))
             .map(|(diff, _)| diff.to_string())
             .ok_or_else(|| wrong("it has no ```diff block"))?;
+        // Between the table and the change.
+        let above = text.split(CHANGE).next().unwrap_or_default();
+        let told = above.lines().skip(1);
+        let told: Vec<&str> = told.filter(|line| !line.starts_with('|')).collect();
+        let story = told.join("\n").trim().to_string();
         Ok(Bug {
             id: id.into(),
             title: title.into(),
+            made_by: rows("made by").next().map(String::from),
+            breaks: rows("breaks").next().unwrap_or_default().into(),
             page: page.into(),
             check,
             says: row("says")?.trim_matches('`').into(),
             also,
+            story,
             diff,
         })
     }

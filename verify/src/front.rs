@@ -11,9 +11,11 @@ use biglock_verify::explore::{Order, orders, search};
 use biglock_verify::harness::{self, Model};
 use biglock_verify::jobs::{self, Ended, Said};
 use biglock_verify::output::try_to_write;
+use biglock_verify::page::{Report, Scope};
 use biglock_verify::plant::Nursery;
 use biglock_verify::report::{
-    BugRow, Failure, Golden, ModelRow, Searched, bug_table, many, model_table, thousands,
+    BugRow, Failure, Golden, ModelRow, Searched, bug_table, many, model_table, that_hold,
+    that_were_found, thousands,
 };
 use biglock_verify::spec::trace::{self, Wrong};
 use biglock_verify::{diagram, models};
@@ -38,6 +40,9 @@ struct Args {
     /// Write an array with a row for each model or bug to this file.
     #[arg(long, value_name = "PATH")]
     json: Option<PathBuf>,
+    /// Write a page with the tables and the pictures to this folder: DIR/index.html.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["list", "trace"])]
+    report: Option<PathBuf>,
     /// Keep the counts of this run, or with --bugs the pictures, as the ones to compare with.
     #[arg(long)]
     bless: bool,
@@ -155,6 +160,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
         }
         return Ok(true);
     }
+    let report = begin_report(args)?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let at_once = args.jobs.unwrap_or_else(jobs::cores);
     let mut threads = run_all(
@@ -229,7 +235,27 @@ fn run_models(args: &Args) -> Result<bool, String> {
         );
     }
     write_json(args, &rows)?;
-    if args.filter.is_none() && !missing.is_empty() {
+    if args.filter.is_some() {
+        missing.clear();
+    }
+    if let Some(report) = &report {
+        let not_run = |order: &&'static Order| !args.deep && order.deep && wanted(order.name);
+        let deep = orders::all().filter(not_run);
+        let deep: Vec<String> = deep.map(|order| order.name.into()).collect();
+        let scope = Scope {
+            others: models::all().count() + orders::all().count() - rows.len() - deep.len(),
+            deep,
+            gone: missing.clone(),
+            ..scope(args)
+        };
+        report.models(&rows, &scope)?;
+        let pictures = rows.iter().filter(|row| {
+            let failure = row.failure.as_ref();
+            failure.is_some_and(|failure| failure.drawing.is_some())
+        });
+        print_report(report, pictures.map(|row| row.name.clone()));
+    }
+    if !missing.is_empty() {
         let missing = missing.join(", ");
         return Err(format!(
             "counts are kept of models that are gone ({}): {missing}",
@@ -237,12 +263,6 @@ fn run_models(args: &Args) -> Result<bool, String> {
         ));
     }
     Ok(passed == rows.len())
-}
-
-/// `1 model holds`, `2 models hold`.
-fn that_hold(number: usize, what: &str) -> String {
-    let hold = if number == 1 { "holds" } else { "hold" };
-    format!("{} {hold}", many(number as u64, what))
 }
 
 fn is_of_threads(row: &ModelRow) -> bool {
@@ -365,7 +385,9 @@ fn run_bugs(args: &Args) -> Result<bool, String> {
         args.filter.as_ref().is_none_or(part)
     };
     let mut bugs = catalogue::read(root())?;
+    let all = bugs.len();
     bugs.retain(wanted);
+    let others = all - bugs.len();
     if bugs.is_empty() {
         return Err("no bug has such a name: `cargo verify --bugs --list` lists them".into());
     }
@@ -380,6 +402,7 @@ fn run_bugs(args: &Args) -> Result<bool, String> {
         let all = all.flat_map(|bug| bug.by_others().chain([bug.clone()]).collect::<Vec<_>>());
         bugs = all.collect();
     }
+    let report = begin_report(args)?;
     let at_once = args.jobs.unwrap_or_else(jobs::cores).min(bugs.len());
     let nurseries: Vec<Nursery> = (0..at_once)
         .map(|slot| Nursery::new(root(), slot))
@@ -419,11 +442,45 @@ fn run_bugs(args: &Args) -> Result<bool, String> {
     }
     println!("{}", bug_table(&rows));
     let found = rows.iter().filter(|row| row.found).count();
-    let planted = many(rows.len() as u64, "planted bug");
-    let were = if rows.len() == 1 { "was" } else { "were" };
-    println!("{found} of {planted} {were} found.");
+    println!("{found} of {}.", that_were_found(rows.len()));
     write_json(args, &rows)?;
+    if let Some(report) = &report {
+        let scope = Scope {
+            others,
+            ..scope(args)
+        };
+        report.bugs(&bugs, &rows, &scope)?;
+        print_report(report, []);
+    }
     Ok(found == rows.len())
+}
+
+/// The folder of the report, if one is wanted: a run whose report could not be written is not begun.
+fn begin_report(args: &Args) -> Result<Option<Report>, String> {
+    let begin = |folder: &PathBuf| Report::begin(folder, &command());
+    args.report.as_ref().map(begin).transpose()
+}
+
+fn scope(args: &Args) -> Scope {
+    Scope {
+        command: command(),
+        filter: args.filter.clone(),
+        exact: args.exact && !args.bugs,
+        ..Scope::default()
+    }
+}
+
+/// What was typed.
+fn command() -> String {
+    let words = std::env::args().skip(1);
+    words.fold("cargo verify".into(), |all, word| all + " " + &word)
+}
+
+fn print_report(report: &Report, pictures: impl IntoIterator<Item = String>) {
+    for name in pictures {
+        println!("The picture of {name}: {}", report.file(&name).display());
+    }
+    println!("The report: {}", report.page().display());
 }
 
 fn write_json<T: serde::Serialize>(args: &Args, rows: &[T]) -> Result<(), String> {

@@ -19,6 +19,7 @@
 //! | [`lab`] | the lab suite of the course, and more of its kind, on the simulator |
 //! | [`report`] | rows, tables, JSON, the golden counts |
 //! | [`output`] | tries at the beginning what is written at the end |
+//! | [`page`] | the same as a page, with the pictures |
 //! | [`jobs`] | runs models as processes, over the cores, with progress |
 
 #![forbid(unsafe_code)]
@@ -34,6 +35,7 @@ pub mod linearizable;
 #[cfg(biglock_loom)]
 pub mod models;
 pub mod output;
+pub mod page;
 pub mod plant;
 pub mod record;
 pub mod report;

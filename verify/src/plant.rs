@@ -61,7 +61,12 @@ impl Nursery {
         let start = Instant::now();
         let mut row = BugRow {
             name: bug.id.clone(),
+            title: bug.title.clone(),
+            breaks: bug.breaks.clone(),
+            diff: bug.diff.clone(),
             level: bug.check.level().into(),
+            check: bug.check.to_string(),
+            says: bug.says.clone(),
             found: false,
             executions: 0,
             seconds: 0.0,

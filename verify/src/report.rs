@@ -135,8 +135,18 @@ impl ModelRow {
 pub struct BugRow {
     /// Its name in the catalogue.
     pub name: String,
-    /// Which kind of check finds it.
+    /// In a few words.
+    pub title: String,
+    /// What goes wrong.
+    pub breaks: String,
+    /// The change that was planted, as a unified diff.
+    pub diff: String,
+    /// Which kind of check finds it,
     pub level: String,
+    /// and which one.
+    pub check: String,
+    /// What it must say.
+    pub says: String,
     /// Whether it was found.
     pub found: bool,
     /// In which execution, where it runs.
@@ -229,6 +239,18 @@ pub fn thousands(number: u64) -> String {
 pub fn many(number: u64, what: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{} {what}{s}", thousands(number))
+}
+
+/// `1 model holds`, `2 models hold`.
+pub fn that_hold(number: usize, what: &str) -> String {
+    let hold = if number == 1 { "holds" } else { "hold" };
+    format!("{} {hold}", many(number as u64, what))
+}
+
+/// `1 planted bug was found`, `2 planted bugs were found`.
+pub fn that_were_found(number: usize) -> String {
+    let were = if number == 1 { "was" } else { "were" };
+    format!("{} {were} found", many(number as u64, "planted bug"))
 }
 
 /// How many executions, or states, each model has: kept in the repository, so that a model which shrinks unnoticed fails.

@@ -1,0 +1,120 @@
+//! The page of a run of planted bugs.
+
+use maud::{Markup, PreEscaped, html};
+use pulldown_cmark::{Event, Parser, Tag, TagEnd};
+
+use super::{Scope, linked, not_run, page as whole, shown};
+use crate::catalogue::Bug;
+use crate::report::{BugRow, that_were_found, thousands};
+
+/// As many as these, and all are shown from the beginning.
+const FEW: usize = 3;
+
+/// A name for each row, unique: the same bug may be found by several checks.
+pub(super) fn ids(rows: &[BugRow]) -> Vec<String> {
+    let id = |nth: usize| {
+        let name = &rows[nth].name;
+        match rows[..nth].iter().filter(|row| row.name == *name).count() {
+            0 => name.clone(),
+            before => format!("{name}-{}", before + 1),
+        }
+    };
+    (0..rows.len()).map(id).collect()
+}
+
+pub(super) fn page(bugs: &[Bug], rows: &[BugRow], scope: &Scope) -> String {
+    let ids = ids(rows);
+    let all = || ids.iter().zip(rows);
+    let missed = all().filter(|(_, row)| !row.found);
+    let missed: Vec<&str> = missed.map(|(id, _)| id.as_str()).collect();
+    let found = rows.iter().filter(|row| row.found).count();
+    let body = html! {
+        p.lead {
+            @if !missed.is_empty() {
+                strong.wrong { "Not found: " (linked(&missed)) ". " }
+            }
+            (found) " of " (that_were_found(rows.len())) ". A check that finds none of these would show nothing by passing; \
+             one that finds them may still miss others."
+        }
+        p.quiet { (not_run(scope)) }
+        p.quiet { "Written by " code { (scope.command) } "." }
+        p {
+            "Each is a mistake that real systems have shipped, or that was made here. It was planted in a copy of the source, compiled, and run; \
+             a search stops at the first execution in which it breaks something, so none of these was exhausted. Of the checks that a page names \
+             the cheapest was run; with " code { "--also" } " the others too."
+        }
+        @for ((id, row), bug) in all().zip(bugs) {
+            (article(id, row, bug, rows.len() <= FEW))
+        }
+    };
+    whole("Biglock: known bugs, planted", body)
+}
+
+fn article(id: &str, row: &BugRow, bug: &Bug, open: bool) -> Markup {
+    html! {
+        details.bug id=(id) open=[open.then_some("open")] {
+            summary {
+                b { (row.name) } span.title { (markdown(&row.title, true)) }
+                span.how {
+                    @if row.found { span.good { "found" } } @else { span.wrong { "missed" } }
+                    ", " (how(row))
+                }
+            }
+            dl {
+                @if let Some(made_by) = &bug.made_by { dt { "made by" } dd { (markdown(made_by, true)) } }
+                dt { "breaks" } dd { (markdown(&row.breaks, true)) }
+                dt { "found by" } dd { code { (row.check) } ", " (how(row)) "; compiling included it took " (format!("{:.1}", row.seconds)) " s" }
+                dt { "which says" } dd { code { (row.says) } }
+            }
+            @if !row.found { p.wrong { "It was not found: " (row.message.trim()) } }
+            (markdown(&bug.story, false))
+            h4 { "The change" }
+            (changed(&row.diff))
+            @if row.diagram.is_some() {
+                h4 { "What happens" }
+                @if row.found { p { (row.message.trim()) "." } }
+                (shown(id, row.drawing.as_ref(), row.diagram.as_deref()))
+            }
+        }
+    }
+}
+
+/// At which level, and how soon.
+fn how(row: &BugRow) -> String {
+    match (&row.level[..], row.executions) {
+        ("compiler", _) => "by the compiler: it does not compile".into(),
+        ("threads", n) if n > 0 => {
+            format!("by a model of threads, in execution {}", thousands(n))
+        }
+        ("threads", _) => "by a model of threads".into(),
+        ("simulation", _) => "by a simulated run".into(),
+        _ => "by an ordinary test".into(),
+    }
+}
+
+fn changed(diff: &str) -> Markup {
+    let class = |line: &str| match line.as_bytes().first() {
+        _ if line.starts_with("+++") || line.starts_with("---") => "place",
+        Some(b'@') => "place",
+        Some(b'+') => "plus",
+        Some(b'-') => "minus",
+        _ => "same",
+    };
+    html! {
+        pre { code { @for line in diff.lines() { span.(class(line)) { (line) "\n" } } } }
+    }
+}
+
+/// The Markdown of a page of the catalogue. Its links lead nowhere from here, so only their words stay; what looks like HTML is text.
+pub(super) fn markdown(text: &str, inline: bool) -> Markup {
+    let events = Parser::new(text).filter_map(|event| match event {
+        Event::Start(Tag::Link { .. } | Tag::Image { .. })
+        | Event::End(TagEnd::Link | TagEnd::Image) => None,
+        Event::Start(Tag::Paragraph) | Event::End(TagEnd::Paragraph) if inline => None,
+        Event::Html(html) | Event::InlineHtml(html) => Some(Event::Text(html)),
+        event => Some(event),
+    });
+    let mut out = String::new();
+    pulldown_cmark::html::push_html(&mut out, events);
+    PreEscaped(out)
+}

@@ -1,0 +1,386 @@
+//! What the pages say, and whether they are whole.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use roxmltree::{Document, Node};
+
+use super::{Report, Scope, bugs, of_models, unfinished};
+use crate::catalogue::{Bug, Check};
+use crate::diagram::{Act, Diagram, Row, Story};
+use crate::report::{BugRow, Failure, ModelRow, Searched};
+
+fn row(name: &str, exhausted: bool) -> ModelRow {
+    let mut row = ModelRow {
+        name: name.into(),
+        level: "threads".into(),
+        property: "a < b & \"c\" holds".into(),
+        sizes: "2 threads".into(),
+        bounds: BTreeMap::new(),
+        searched: Searched::Executions { executions: 12_345 },
+        exhausted,
+        goals: [("votes <all>".to_string(), 1_234)].into(),
+        seconds: 0.25,
+        failure: None,
+    };
+    row.judge();
+    row
+}
+
+fn order(name: &str, exhausted: bool) -> ModelRow {
+    ModelRow {
+        sizes: "3 nodes".into(),
+        bounds: [("crashes".to_string(), 2)].into(),
+        searched: Searched::States {
+            states: 999_999,
+            depth: 17,
+        },
+        ..row(name, exhausted)
+    }
+}
+
+fn drawing() -> Diagram {
+    let did = |lane, act| Row::Did(lane, act);
+    Diagram {
+        lanes: vec!["one <1>".into(), "two & 2".into()],
+        story: Story::Threads(vec![
+            did(0, Act::Wants(1, "propose".into())),
+            did(0, Act::Enters(1, "propose".into())),
+            did(0, Act::Leaves(true)),
+            did(1, Act::Notes("</text> is no end".into())),
+        ]),
+        broken: "two <leaders>".into(),
+    }
+}
+
+fn broken(name: &str) -> ModelRow {
+    let failure = Failure {
+        message: "execution 7: two <leaders>".into(),
+        diagram: Some(drawing().text()),
+        drawing: Some(drawing()),
+    };
+    ModelRow {
+        failure: Some(failure),
+        ..row(name, false)
+    }
+}
+
+/// The part of a page that is seen, which is XML as well; and all its text.
+fn seen(page: &str) -> &str {
+    let from = page.find("<main>").unwrap();
+    let to = page.find("</main>").unwrap() + "</main>".len();
+    &page[from..to]
+}
+
+fn text(node: Node<'_, '_>) -> String {
+    let texts = node.descendants().filter(Node::is_text);
+    texts.filter_map(|node| node.text()).collect()
+}
+
+fn lead(main: &Document<'_>) -> String {
+    let mut all = main.descendants();
+    let lead = all.find(|node| {
+        node.attribute("class")
+            .is_some_and(|c| c.starts_with("lead"))
+    });
+    text(lead.unwrap())
+}
+
+/// A page that asks for nothing but itself.
+fn check_whole(page: &str) {
+    for asks in ["<script", "<link", "src=", "@import", "url(", "https:"] {
+        assert!(!page.contains(asks), "{asks}");
+    }
+    let elsewhere = page.replace("http://www.w3.org/2000/svg", "");
+    assert!(!elsewhere.contains("http:"));
+    let main = Document::parse(seen(page)).unwrap();
+    let mut ids: Vec<_> = main
+        .descendants()
+        .filter_map(|n| n.attribute("id"))
+        .collect();
+    ids.sort_unstable();
+    let many = ids.len();
+    ids.dedup();
+    assert_eq!(ids.len(), many, "each id is there once: {ids:?}");
+    let links = main.descendants().filter_map(|n| n.attribute("href"));
+    for link in links.filter_map(|link| link.strip_prefix('#')) {
+        assert!(ids.contains(&link), "{link} leads nowhere");
+    }
+}
+
+#[test]
+fn the_page_has_a_row_for_each_model_with_all_that_is_known() {
+    let rows = [
+        row("votes-3", true),
+        row("b<d&", true),
+        order("orders-x", true),
+    ];
+    let page = of_models(&rows, &Scope::default());
+    check_whole(&page);
+    let main = Document::parse(seen(&page)).unwrap();
+    let found: Vec<_> = main
+        .descendants()
+        .filter(|n| n.has_tag_name("tr"))
+        .collect();
+    let found: Vec<String> = found.into_iter().map(text).collect();
+    assert_eq!(found.len(), 2 + rows.len(), "two of them are headings");
+    let has = |row: usize, parts: &[&str]| {
+        for part in parts {
+            assert!(found[row].contains(part), "{part} is not in {}", found[row]);
+        }
+    };
+    has(
+        1,
+        &[
+            "votes-3",
+            "a < b & \"c\" holds",
+            "12,345",
+            "yes",
+            "0.2",
+            "votes <all>\u{a0}1,234",
+        ],
+    );
+    has(2, &["b<d&"]);
+    has(4, &["orders-x", "at most: crashes 2", "999,999", "17"]);
+}
+
+#[test]
+fn the_first_line_says_what_was_not_exhausted() {
+    let said = |rows: &[ModelRow], scope: &Scope| {
+        let page = of_models(rows, scope);
+        check_whole(&page);
+        lead(&Document::parse(seen(&page)).unwrap())
+    };
+    let none = Scope::default();
+    let whole = said(&[row("a", true), order("o", true)], &none);
+    assert!(whole.starts_with("Exhausted without a bound: every model of threads that ran."));
+    assert!(
+        whole.contains("Exhausted only within the bounds"),
+        "{whole}"
+    );
+    assert!(whole.contains("1 of 1 model holds"), "{whole}");
+
+    let short = said(
+        &[row("a", true), row("cut", false), order("o", false)],
+        &none,
+    );
+    assert!(short.starts_with("Not exhausted: cut, o."), "{short}");
+    assert!(!short.contains("Exhausted without") && !short.contains("Exhausted only"));
+
+    let broke = said(&[broken("a"), order("o", true)], &none);
+    assert!(
+        broke.starts_with("Broken, and so not exhausted: a."),
+        "{broke}"
+    );
+    assert!(broke.contains("0 of 1 model holds") && !broke.contains("Exhausted"));
+
+    let mut counted = row("count", true);
+    counted.fail("12345 executions, and 9 are kept");
+    let counted = said(&[counted], &none);
+    assert!(counted.starts_with("Failed: count."), "{counted}");
+
+    let gone = Scope {
+        gone: vec!["old".into()],
+        ..Scope::default()
+    };
+    let gone = said(&[row("a", true)], &gone);
+    assert!(
+        gone.starts_with("Counts are kept of models that are gone: old."),
+        "{gone}"
+    );
+}
+
+#[test]
+fn the_page_says_what_was_not_run() {
+    let scope = |filter: Option<&str>, others, deep: &[&str]| Scope {
+        command: "cargo verify <x>".into(),
+        filter: filter.map(String::from),
+        others,
+        deep: deep.iter().map(|&name| name.into()).collect(),
+        ..Scope::default()
+    };
+    let said = |scope: &Scope| {
+        let page = of_models(&[row("a", true)], scope);
+        text(Document::parse(seen(&page)).unwrap().root())
+    };
+    let some = said(&scope(Some("vo<"), 61, &[]));
+    assert!(
+        some.contains("Not run: 61 others, without vo< in the name."),
+        "{some}"
+    );
+    assert!(some.contains("Written by cargo verify <x>."));
+    let one = Scope {
+        exact: true,
+        ..scope(Some("a"), 1, &[])
+    };
+    assert!(said(&one).contains("Not run: 1 other, not named a."));
+    let most = said(&scope(None, 0, &["orders-deep"]));
+    assert!(
+        most.contains("what --deep adds (orders-deep). All else was run."),
+        "{most}"
+    );
+    assert!(said(&scope(None, 0, &[])).contains("nothing; all there is was run."));
+}
+
+#[test]
+fn a_failure_is_drawn_in_the_page_and_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("a/report");
+    let report = Report::begin(&inner, "cargo verify").unwrap();
+    let begun = std::fs::read_to_string(report.page()).unwrap();
+    assert!(begun.contains("This run has not ended"));
+    let rows = [row("b", true), broken("a")];
+    report.models(&rows, &Scope::default()).unwrap();
+    let page = std::fs::read_to_string(report.page()).unwrap();
+    assert!(!page.contains("This run has not ended"));
+    check_whole(&page);
+    let main = Document::parse(seen(&page)).unwrap();
+    let drawn: Vec<_> = main
+        .descendants()
+        .filter(|n| n.has_tag_name("text"))
+        .collect();
+    let drawn: Vec<String> = drawn.into_iter().map(text).collect();
+    for word in [
+        "one <1>",
+        "two & 2",
+        "propose",
+        "</text> is no end",
+        "two <leaders>",
+    ] {
+        assert!(
+            drawn.iter().any(|text| text == word),
+            "{word} is not in {drawn:?}"
+        );
+    }
+    let said = text(main.root());
+    assert!(said.contains("execution 7: two <leaders>") && said.contains("  X  two <leaders>"));
+    let file = std::fs::read_to_string(report.file("a")).unwrap();
+    Document::parse(&file).unwrap();
+    assert!(!report.file("b").exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_an_error_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    assert!(Report::begin(&file, "").unwrap_err().contains("file"));
+    assert!(Report::begin(&file.join("below"), "").is_err());
+    // A page that can't be replaced: here it is a folder.
+    std::fs::create_dir_all(folder.path().join("index.html")).unwrap();
+    let wrong = Report::begin(folder.path(), "").unwrap_err();
+    assert!(wrong.contains("index.html"), "{wrong}");
+    check_whole(&unfinished("cargo verify"));
+}
+
+fn bug(id: &str, story: &str) -> Bug {
+    Bug {
+        id: id.into(),
+        title: "a <b> & `c`".into(),
+        made_by: Some("[somebody](../x.md)".into()),
+        breaks: "the `rule`".into(),
+        page: "x.md".into(),
+        check: Check::Model("votes-3".into()),
+        says: "two <leaders>".into(),
+        also: Vec::new(),
+        story: story.into(),
+        diff: "--- a/x\n+++ b/x\n@@ -1 +1 @@\n same\n-old < new\n+new\n".into(),
+    }
+}
+
+fn planted(bug: &Bug, found: bool) -> BugRow {
+    BugRow {
+        name: bug.id.clone(),
+        title: bug.title.clone(),
+        breaks: bug.breaks.clone(),
+        diff: bug.diff.clone(),
+        level: "threads".into(),
+        check: "votes-3".into(),
+        says: bug.says.clone(),
+        found,
+        executions: 1_234,
+        seconds: 40.0,
+        message: "votes-3 fails <for another reason>".into(),
+        diagram: Some(drawing().text()),
+        drawing: Some(drawing()),
+    }
+}
+
+#[test]
+fn the_page_of_bugs_has_each_with_its_story_its_change_and_its_picture() {
+    let all = [
+        bug(
+            "K2",
+            "Two *lines*, and <script>alert(1)</script>.\n\nSee [K1](K1.md).",
+        ),
+        bug("K2", "x"),
+        bug("L1", "y"),
+    ];
+    let rows = [
+        planted(&all[0], true),
+        planted(&all[1], true),
+        planted(&all[2], false),
+    ];
+    let page = bugs::page(&all, &rows, &Scope::default());
+    check_whole(&page);
+    let main = Document::parse(seen(&page)).unwrap();
+    let articles: Vec<_> = main
+        .descendants()
+        .filter(|n| n.attribute("class") == Some("bug"))
+        .collect();
+    let ids: Vec<_> = articles.iter().filter_map(|n| n.attribute("id")).collect();
+    assert_eq!(ids, ["K2", "K2-2", "L1"]);
+    for article in &articles {
+        assert_eq!(
+            article
+                .descendants()
+                .filter(|n| n.has_tag_name("svg"))
+                .count(),
+            1
+        );
+    }
+    let first = text(articles[0]);
+    for part in [
+        "a <b> & c",
+        "somebody",
+        "the rule",
+        "by a model of threads, in execution 1,234",
+        "Two lines, and <script>alert(1)</script>.",
+        "See K1.",
+        "-old < new",
+    ] {
+        assert!(first.contains(part), "{part} is not in {first}");
+    }
+    let added = main
+        .descendants()
+        .filter(|n| n.attribute("class") == Some("plus"));
+    assert_eq!(added.map(text).collect::<Vec<_>>(), ["+new\n"; 3]);
+    let said = lead(&main);
+    assert!(
+        said.starts_with("Not found: L1. 2 of 3 planted bugs were found."),
+        "{said}"
+    );
+    assert!(text(articles[2]).contains("It was not found: votes-3 fails <for another reason>"));
+}
+
+#[test]
+fn the_stories_of_the_catalogue_become_pages() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let all = crate::catalogue::read(&root).unwrap();
+    for bug in &all {
+        assert!(
+            bug.story.len() > 40 && !bug.breaks.is_empty(),
+            "{}: {:?}",
+            bug.id,
+            bug.story
+        );
+        assert!(
+            !bug.story.contains("```") && !bug.story.contains("| "),
+            "{}",
+            bug.id
+        );
+    }
+    let rows: Vec<BugRow> = all.iter().map(|bug| planted(bug, true)).collect();
+    let page = bugs::page(&all, &rows, &Scope::default());
+    check_whole(&page);
+}
