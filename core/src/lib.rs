@@ -20,8 +20,8 @@ pub use node::{
     ThreadActivity, TransferError, Transport, TransportError, Undecided, Votes, WaitError,
 };
 pub use rules::{
-    Change, Entry, HardState, Member, Members, Message, NodeId, Payload, Position, Refusal,
-    RoleKind, SessionReply, SessionRequest, Snapshot, Term,
+    Change, Entries, Entry, HardState, Member, Members, Message, NodeId, Payload, Position,
+    Refusal, RoleKind, SessionReply, SessionRequest, Snapshot, Term,
 };
 pub use time::Time;
 

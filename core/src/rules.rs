@@ -8,6 +8,7 @@
 
 mod durability;
 mod election;
+mod entries;
 mod follower;
 mod invariants;
 mod log;
@@ -24,6 +25,7 @@ mod transfer;
 
 pub use durability::{Write, WriteId};
 pub use election::{Ballot, Tally, Verdict, Voters};
+pub use entries::Entries;
 pub use follower::{Follower, Sending};
 pub use invariants::Before;
 pub use log::{Entry, Log, Payload, Position};

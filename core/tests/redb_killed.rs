@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use biglock::{
-    Batch, Entry, HardState, Members, NodeId, Outside, Payload, Position, RedbStorage, Snapshot,
-    Storage, Stored, Term, Time,
+    Batch, Entries, Entry, HardState, Members, NodeId, Outside, Payload, Position, RedbStorage,
+    Snapshot, Storage, Stored, Term, Time,
 };
 
 fn open(folder: &Path) -> RedbStorage {
@@ -34,7 +34,8 @@ fn batch(number: u64) -> Batch {
         term: Term(number),
         voted_for: Some(NodeId(number)),
     };
-    let batch = Batch::new(hard_state).with_log(first, (first..=4 * number).map(entry).collect());
+    let batch = Batch::new(hard_state)
+        .with_log(first, (first..=4 * number).map(entry).collect::<Entries>());
     if !number.is_multiple_of(5) {
         return batch;
     }

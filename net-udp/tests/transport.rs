@@ -261,7 +261,8 @@ fn what_does_not_fit_is_left_out_and_counted() {
                 payload: biglock::Payload::Noop,
             };
             SAFE_DATAGRAM / 20
-        ],
+        ]
+        .into(),
         commit: 0,
         beat: Default::default(),
     });

@@ -408,7 +408,7 @@ impl World {
         let beat = Beat::default();
         let body = Body::AppendEntries {
             prev,
-            entries,
+            entries: entries.into(),
             commit,
             beat,
         };
@@ -586,7 +586,7 @@ pub fn message(from: u64, to: u64, term: u64, body: Body) -> Message {
 pub fn heartbeat(from: u64, to: u64, term: u64) -> Message {
     let body = Body::AppendEntries {
         prev: Position::default(),
-        entries: Vec::new(),
+        entries: Default::default(),
         commit: 0,
         beat: Beat::default(),
     };

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use super::{Applied, RestoreError, StateMachine};
-use crate::rules::{Entry, Members, Payload, Position, SessionReply, Sessions, Snapshot, Term};
+use crate::rules::{
+    Entries, Entry, Members, Payload, Position, SessionReply, Sessions, Snapshot, Term,
+};
 use crate::{Outside, Time, codec};
 
 /// The replicated state. **Whoever takes it from behind the lock applies, until it brings it back**: so commands are applied in order.
@@ -25,7 +27,7 @@ pub enum Job {
         /// The index of the first.
         first: u64,
         /// The entries.
-        entries: Vec<Entry>,
+        entries: Entries,
     },
     /// Take a snapshot; these are Raft's parts of it.
     Snapshot {

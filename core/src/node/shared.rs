@@ -465,7 +465,7 @@ impl Shared {
         }
         let (first, last) = (self.raft.applied() + 1, self.raft.commit());
         // Not those that follow: a follower learns that the last ones are committed when the next ones arrive.
-        let entries = self.raft.log().copy_until(first, last, APPLY_AT_ONCE);
+        let entries = self.raft.log().share_until(first, last, APPLY_AT_ONCE);
         let job = Job::Apply { first, entries };
         self.applier.take().map(|applier| (applier, job))
     }

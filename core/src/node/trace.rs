@@ -205,12 +205,10 @@ impl Recorder {
             None => Vec::new(),
             Some(first) => raft
                 .log()
-                .copy(first.max(raft.log().first()), usize::MAX)
-                .into_iter()
-                .zip(first..)
-                .map(|(entry, index)| {
+                .iter_from(first)
+                .map(|(index, entry)| {
                     let term = entry.term;
-                    (Position { term, index }, entry.payload)
+                    (Position { term, index }, entry.payload.clone())
                 })
                 .collect(),
         };

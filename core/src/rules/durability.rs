@@ -115,7 +115,7 @@ impl Raft {
         let log = durability.unwritten.take().map(|first| {
             // What the snapshot holds needs no entry of its own.
             let first = first.max(held + 1);
-            let entries = self.log.copy(first, usize::MAX);
+            let entries = self.log.share(first, usize::MAX);
             Suffix { first, entries }
         });
         let mut batch = Batch::new(self.hard_state());

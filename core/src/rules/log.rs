@@ -2,13 +2,12 @@
 //! of its beginning (section 7).
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
-use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::{Members, SessionRequest, Term};
+use super::{Entries, Members, SessionRequest, Term};
 use crate::Time;
 
 /// Where an entry stands: its term and its index. `Position::default()` stands before the first entry.
@@ -85,41 +84,42 @@ impl Payload {
     }
 }
 
-/// Reads entries that somebody sent, however many he claims to send: nothing is reserved for those that are not there. (What serde makes
-/// for a `Vec` reserves up to 1 MiB.)
-pub(super) fn read_entries<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Entry>, D::Error> {
-    struct Entries;
-
-    impl<'de> Visitor<'de> for Entries {
-        type Value = Vec<Entry>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("entries")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Vec<Entry>, A::Error> {
-            let mut entries = Vec::new();
-            while let Some(entry) = all.next_element()? {
-                entries.push(entry);
-            }
-            Ok(entries)
-        }
-    }
-
-    from.deserialize_seq(Entries)
-}
-
 /// The entries of one node, without those that a snapshot has replaced.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Log {
     /// The last entry that is no longer here: where the log begins.
     before: Position,
     /// And its time.
     before_time: Time,
-    entries: VecDeque<Entry>,
+    /// The entries, as they came together, so that they can be shared. Where one run ends and the next begins means nothing.
+    runs: VecDeque<Run>,
     /// What the entries take, in bytes.
     bytes: usize,
 }
+
+/// Some entries of a log. There is at least one.
+#[derive(Clone, Debug)]
+struct Run {
+    /// The index of the first.
+    first: u64,
+    entries: Entries,
+}
+
+impl Run {
+    /// The index of the last.
+    fn last(&self) -> u64 {
+        self.first + self.entries.len() as u64 - 1
+    }
+
+    /// How many of its entries precede this index.
+    fn before(&self, index: u64) -> usize {
+        let before = index.saturating_sub(self.first);
+        usize::try_from(before).map_or(self.entries.len(), |many| many.min(self.entries.len()))
+    }
+}
+
+/// So few entries are put to those before them, where nobody shares those: a run each would take more memory than they do.
+const FEW: usize = 8;
 
 impl Log {
     /// An empty log.
@@ -138,18 +138,20 @@ impl Log {
 
     /// Where the last entry stands.
     pub fn last(&self) -> Position {
-        match self.entries.back() {
-            Some(entry) => Position {
+        let last = self.runs.back().map(|run| (run, run.entries.last()));
+        match last {
+            Some((run, Some(entry))) => Position {
                 term: entry.term,
-                index: self.before.index + self.entries.len() as u64,
+                index: run.last(),
             },
-            None => self.before,
+            _ => self.before,
         }
     }
 
     /// The log time of the last entry.
     pub fn last_time(&self) -> Time {
-        self.entries.back().map_or(self.before_time, |e| e.time)
+        let last = self.runs.back().and_then(|run| run.entries.last());
+        last.map_or(self.before_time, |entry| entry.time)
     }
 
     /// The last entry that is no longer here.
@@ -169,7 +171,19 @@ impl Log {
 
     /// The entry at `index`, if it is here.
     pub fn get(&self, index: u64) -> Option<&Entry> {
-        self.entries.get(self.offset(index)?)
+        let run = self.runs.get(self.run_of(index)?)?;
+        run.entries.get(run.before(index))
+    }
+
+    /// Which run holds the entry at `index`, or would if it were longer. Nothing for one that is no longer here.
+    fn run_of(&self, index: u64) -> Option<usize> {
+        // Mostly it is the last.
+        let begins_after = |run: &Run| run.first > index;
+        let before = match self.runs.back().is_some_and(begins_after) {
+            true => self.runs.partition_point(|run| !begins_after(run)),
+            false => self.runs.len(),
+        };
+        before.checked_sub(1)
     }
 
     /// The term of the entry at `index`, if that can be told: it is here, or the last before the beginning. The term zero for index zero.
@@ -185,28 +199,27 @@ impl Log {
         self.term_at(position.index) == Some(position.term)
     }
 
-    /// Copies the entries from `first` on, as many as take at most `bytes`, but one at least if there is one.
+    /// The entries from `first` on, as many as take at most `bytes`, but one at least if there is one. They are shared, if they came
+    /// together, and copied otherwise.
     ///
     /// # Panics
     /// If `first` is no longer here.
-    pub fn copy(&self, first: u64, bytes: usize) -> Vec<Entry> {
-        self.copy_until(first, u64::MAX, bytes)
+    pub fn share(&self, first: u64, bytes: usize) -> Entries {
+        self.share_until(first, u64::MAX, bytes)
     }
 
     /// The same, and none after `last`.
     ///
     /// # Panics
     /// If `first` is no longer here.
-    pub fn copy_until(&self, first: u64, last: u64, bytes: usize) -> Vec<Entry> {
-        let Some(offset) = self.offset(first) else {
-            panic!("entry {first} is no longer here");
-        };
-        let most =
-            usize::try_from(last.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
-        let offset = offset.min(self.entries.len());
+    pub fn share_until(&self, first: u64, last: u64, bytes: usize) -> Entries {
+        assert!(first > self.before.index, "entry {first} is no longer here");
         let mut left = bytes;
         let mut many = 0;
-        for entry in self.entries.range(offset..).take(most) {
+        for (_, entry) in self
+            .iter_from(first)
+            .take_while(|(index, _)| *index <= last)
+        {
             let size = entry.size();
             if many > 0 && size > left {
                 break;
@@ -214,31 +227,54 @@ impl Log {
             left = left.saturating_sub(size);
             many += 1;
         }
-        self.entries.range(offset..offset + many).cloned().collect()
+        let run = self.run_of(first).map(|run| &self.runs[run]);
+        match run.map(|run| (run, run.before(first))) {
+            Some((run, from)) if from + many <= run.entries.len() => {
+                run.entries.part(from..from + many)
+            }
+            _ => {
+                let entries = self.iter_from(first).take(many);
+                entries.map(|(_, entry)| entry.clone()).collect()
+            }
+        }
     }
 
     /// All entries, with their indexes.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
-        (self.first()..).zip(&self.entries)
+        self.iter_from(self.first())
+    }
+
+    /// The entries from `first` on that are here, with their indexes.
+    pub fn iter_from(&self, first: u64) -> impl Iterator<Item = (u64, &Entry)> {
+        let runs = self.runs.range(self.run_of(first).unwrap_or(0)..);
+        runs.flat_map(move |run| {
+            let from = run.before(first);
+            (run.first + from as u64..).zip(&run.entries[from..])
+        })
     }
 
     /// The last entry whose term is at most `term`, among those that can be told: index and term.
     pub fn last_of(&self, term: Term) -> Position {
-        // Terms never go down along the log, so the boundary can be found by halves.
-        let many = self.entries.partition_point(|entry| entry.term <= term);
-        match many.checked_sub(1).and_then(|at| self.entries.get(at)) {
-            Some(entry) => Position {
-                term: entry.term,
-                index: self.before.index + many as u64,
-            },
-            None => self.before,
-        }
+        let index = self.end_of(|entry| entry.term <= term) - 1;
+        let term = self.term_at(index).unwrap_or_default();
+        Position { term, index }
     }
 
     /// The first entry of `term` or a later one, by index; after the end if there is none.
     pub fn first_of(&self, term: Term) -> u64 {
-        let many = self.entries.partition_point(|entry| entry.term < term);
-        self.first() + many as u64
+        self.end_of(|entry| entry.term < term)
+    }
+
+    /// The index after the last entry of which this holds, as it does of all before. Terms never go down along the log, so it can be found by
+    /// halves.
+    fn end_of(&self, holds: impl Fn(&Entry) -> bool) -> u64 {
+        let begin = self
+            .runs
+            .partition_point(|run| run.entries.first().is_some_and(&holds));
+        match begin.checked_sub(1).and_then(|run| self.runs.get(run)) {
+            Some(run) => run.first + run.entries.partition_point(holds) as u64,
+            None => self.first(),
+        }
     }
 
     /// Adds an entry at the end.
@@ -246,62 +282,112 @@ impl Log {
     /// # Panics
     /// If its term is older than the last one's: terms never go back along a log.
     pub fn push(&mut self, entry: Entry) {
-        self.append([entry]);
+        let last = self.last();
+        self.bytes += check(last.term, &entry);
+        let alone = match self.runs.back_mut() {
+            Some(run) => run.entries.push(entry),
+            None => Some(entry),
+        };
+        if let Some(entry) = alone {
+            self.runs.push_back(Run {
+                first: last.index + 1,
+                entries: vec![entry].into(),
+            });
+        }
     }
 
-    /// Adds entries at the end, all at once: they are moved as one block.
+    /// Adds entries at the end, all at once.
     ///
     /// # Panics
     /// As [`push`](Log::push) does.
-    pub(super) fn append<E>(&mut self, entries: E)
-    where
-        E: AsRef<[Entry]> + IntoIterator<Item = Entry>,
-    {
-        let mut term = self.last().term;
-        for entry in entries.as_ref() {
-            assert!(
-                entry.term >= term,
-                "an entry of {} cannot follow one of {term}",
-                entry.term
-            );
-            term = entry.term;
-            self.bytes += entry.size();
+    pub fn append(&mut self, entries: Entries) {
+        if entries.len() < FEW {
+            return entries.iter().for_each(|entry| self.push(entry.clone()));
         }
-        self.entries.extend(entries);
+        let Position { mut term, index } = self.last();
+        for entry in &entries {
+            self.bytes += check(term, entry);
+            term = entry.term;
+        }
+        let first = index + 1;
+        self.runs.push_back(Run { first, entries });
     }
 
     /// Removes the entry at `index` and all that follow it.
     pub fn truncate_from(&mut self, index: u64) {
-        let keep = self.offset(index).unwrap_or(0).min(self.entries.len());
-        for entry in self.entries.drain(keep..) {
-            self.bytes -= entry.size();
+        while let Some(run) = self.runs.back_mut()
+            && index <= run.last()
+        {
+            let keep = run.before(index);
+            self.bytes -= size(&run.entries[keep..]);
+            match keep {
+                0 => drop(self.runs.pop_back()),
+                _ => run.entries = run.entries.part(0..keep),
+            }
         }
     }
 
     /// Removes the entries up to and with `index`: a snapshot holds what they did.
     pub fn compact_to(&mut self, index: u64) {
-        while self.before.index < index
-            && let Some(entry) = self.entries.pop_front()
+        while let Some(run) = self.runs.front_mut()
+            && run.first <= index
         {
-            self.bytes -= entry.size();
+            let (gone, many) = (run.before(index + 1), run.entries.len());
+            self.bytes -= size(&run.entries[..gone]);
+            let last = &run.entries[gone - 1];
             self.before = Position {
-                term: entry.term,
-                index: self.before.index + 1,
+                term: last.term,
+                index: run.first + gone as u64 - 1,
             };
-            self.before_time = entry.time;
+            self.before_time = last.time;
+            run.first += gone as u64;
+            match gone == many {
+                true => drop(self.runs.pop_front()),
+                false => run.entries = run.entries.part(gone..many),
+            }
         }
     }
+}
 
-    fn offset(&self, index: u64) -> Option<usize> {
-        let offset = index.checked_sub(self.first())?;
-        usize::try_from(offset).ok()
+/// What these take, in bytes.
+fn size(entries: &[Entry]) -> usize {
+    entries.iter().map(Entry::size).sum()
+}
+
+/// What an entry takes that is to follow one of this term.
+fn check(last: Term, entry: &Entry) -> usize {
+    assert!(
+        entry.term >= last,
+        "an entry of {} cannot follow one of {last}",
+        entry.term
+    );
+    entry.size()
+}
+
+impl PartialEq for Log {
+    fn eq(&self, other: &Log) -> bool {
+        (self.before, self.before_time, self.last())
+            == (other.before, other.before_time, other.last())
+            && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Log {}
+
+impl Hash for Log {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // As the list that it is: the explorer names states by what they say here.
+        (self.before, self.before_time).hash(state);
+        self.iter().count().hash(state);
+        self.iter().for_each(|(_, entry)| entry.hash(state));
+        self.bytes.hash(state);
     }
 }
 
 impl FromIterator<Entry> for Log {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Log {
         let mut log = Log::new();
-        entries.into_iter().for_each(|entry| log.push(entry));
+        log.append(entries.into_iter().collect());
         log
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chunk, Entry, NodeId, Position, Term};
+use super::{Chunk, Entries, NodeId, Position, Term};
 use crate::Time;
 
 /// A message from one node to another. All are one-way: a reply is a message of its own, and any may be lost, late, repeated or out
@@ -58,8 +58,7 @@ pub enum Body {
         /// The entry that precedes the new ones.
         prev: Position,
         /// The new entries, in the order of their indexes.
-        #[serde(deserialize_with = "super::log::read_entries")]
-        entries: Vec<Entry>,
+        entries: Entries,
         /// The leader's commit index.
         commit: u64,
         /// Which round of the leader's this belongs to.

@@ -381,10 +381,9 @@ impl Raft {
             index <= self.commit,
             "only what is committed is applied (5.3): {index} is not"
         );
-        let from = self.applied.max(self.log.before().index) + 1;
-        for i in from..=index {
-            let size = self.log.get(i).map_or(0, Entry::size);
-            self.unapplied -= size;
+        let new = self.log.iter_from(self.applied + 1);
+        for (_, entry) in new.take_while(|(i, _)| *i <= index) {
+            self.unapplied -= entry.size();
         }
         self.applied = self.applied.max(index);
     }
@@ -501,23 +500,14 @@ impl Raft {
         self.handed_over = false;
     }
 
-    /// Adds entries at the end of the log. However many, they are one change.
-    pub(super) fn append<E>(&mut self, entries: E)
-    where
-        E: AsRef<[Entry]> + IntoIterator<Item = Entry>,
-    {
-        if entries.as_ref().is_empty() {
-            return;
-        }
-        let first = self.log.last().index + 1;
-        for (index, entry) in (first..).zip(entries.as_ref()) {
+    /// The log has new entries at its end, from `first` on. However many, they are one change.
+    pub(super) fn appended(&mut self, first: u64) {
+        for (index, entry) in self.log.iter_from(first) {
             if let Payload::Members(members) = &entry.payload {
                 self.configs.push((index, members.clone()));
             }
+            self.unapplied += entry.size();
         }
-        let before = self.log.bytes();
-        self.log.append(entries);
-        self.unapplied += self.log.bytes() - before;
         self.durability.log_changed(first);
     }
 

@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use super::raft::{GaveUp, Leading};
 use super::{
-    Appended, At, Beat, Body, Conflict, Entry, Follower, MAX_MEMBERS, NodeId, Payload, Position,
-    Raft, Role, Sending, majority,
+    Appended, At, Beat, Body, Conflict, Entries, Entry, Follower, MAX_MEMBERS, NodeId, Payload,
+    Position, Raft, Role, Sending, majority,
 };
 use crate::Time;
 
@@ -90,12 +90,14 @@ impl Raft {
     pub(super) fn append_own(&mut self, at: At, payload: Payload) -> Position {
         let term = self.term();
         let time = self.log_time(at);
-        self.append([Entry {
+        self.log.push(Entry {
             term,
             time,
             payload,
-        }]);
-        self.log.last()
+        });
+        let position = self.log.last();
+        self.appended(position.index);
+        position
     }
 
     /// The log's clock: it goes on from the last entry of the leader before (dissertation, 6.3).
@@ -224,8 +226,8 @@ impl Raft {
             return self.send_chunks(to);
         };
         let entries = match empty {
-            true => Vec::new(),
-            false => self.log.copy(follower.next, self.settings.max_payload),
+            true => Entries::default(),
+            false => self.log.share(follower.next, self.settings.max_payload),
         };
         match &mut follower.sending {
             Sending::Probing { asked } => *asked = true,
@@ -271,7 +273,7 @@ impl Raft {
         at: At,
         from: NodeId,
         prev: Position,
-        entries: Vec<Entry>,
+        entries: Entries,
         leader_commit: u64,
         beat: Beat,
     ) {
@@ -322,7 +324,7 @@ impl Raft {
 
     /// "If an existing entry conflicts with a new one (same index but different terms), delete the existing entry and all that follow it";
     /// "append any new entries not already in the log" (figure 2). What is equal stays: the request may be an old one.
-    fn merge(&mut self, prev: Position, mut entries: Vec<Entry>) {
+    fn merge(&mut self, prev: Position, entries: Entries) {
         let first = prev.index + 1;
         // What a snapshot holds is committed, and so is what the leader has.
         let same = |(entry, index): &(&Entry, u64)| {
@@ -333,8 +335,10 @@ impl Raft {
         if same < entries.len() && new <= self.log.last().index {
             self.truncate(new);
         }
-        entries.drain(..same);
-        self.append(entries);
+        if same < entries.len() {
+            self.log.append(entries.part(same..entries.len()));
+            self.appended(new);
+        }
     }
 
     /// The log is known to equal the leader's up to here.

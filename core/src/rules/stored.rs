@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Entry, HardState, Members, Payload, Snapshot};
+use super::{Entries, Entry, HardState, Members, Payload, Snapshot};
 
 /// What a disk held when it was opened. [`Stored::default`] is a new node's.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -104,7 +104,8 @@ impl Stored {
             // What the snapshot holds needs no entry of its own.
             let held = self.first().saturating_sub(suffix.first);
             let held = usize::try_from(held).unwrap_or(usize::MAX);
-            self.entries.extend(suffix.entries.into_iter().skip(held));
+            self.entries
+                .extend(suffix.entries.iter().skip(held).cloned());
         }
     }
 }
@@ -183,7 +184,8 @@ impl Batch {
     }
 
     /// The same with these entries, the first of which has the index `first`.
-    pub fn with_log(mut self, first: u64, entries: Vec<Entry>) -> Batch {
+    pub fn with_log(mut self, first: u64, entries: impl Into<Entries>) -> Batch {
+        let entries = entries.into();
         self.log = Some(Suffix { first, entries });
         self
     }
@@ -194,6 +196,6 @@ impl Batch {
 pub struct Suffix {
     /// The index of the first entry.
     pub first: u64,
-    /// The entries.
-    pub entries: Vec<Entry>,
+    /// The entries. To keep them in memory, clone them: that copies none.
+    pub entries: Entries,
 }

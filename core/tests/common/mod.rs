@@ -547,7 +547,7 @@ pub fn heartbeat() -> Body {
 pub fn append(prev: &[u64], new: &[u64], commit: u64) -> Body {
     Body::AppendEntries {
         prev: last(prev),
-        entries: entries(new),
+        entries: entries(new).into(),
         commit,
         beat: Beat::default(),
     }

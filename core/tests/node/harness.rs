@@ -467,7 +467,7 @@ pub fn request_vote() -> Body {
 pub fn heartbeat() -> Body {
     Body::AppendEntries {
         prev: Position::default(),
-        entries: Vec::new(),
+        entries: Default::default(),
         commit: 0,
         beat: Beat::default(),
     }

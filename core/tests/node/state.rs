@@ -184,7 +184,7 @@ fn a_snapshot_has_the_sessions() {
         command: b"x".to_vec().into(),
     };
     let mut before = Applier::new(Box::new(Keeper::new().0));
-    let (first, entries) = (1, vec![entry(open), entry(call.clone())]);
+    let (first, entries) = (1, vec![entry(open), entry(call.clone())].into());
     before.run(&outside, Job::Apply { first, entries });
     let (term, index) = (Term(1), 2);
     let job = Job::Snapshot {
@@ -200,7 +200,7 @@ fn a_snapshot_has_the_sessions() {
     let (keeper, kept) = Keeper::new();
     let mut after = Applier::new(Box::new(keeper));
     after.run(&outside, Job::Restore(snapshot));
-    let (first, entries) = (3, vec![entry(call)]);
+    let (first, entries) = (3, vec![entry(call)].into());
     let Done::Applied { replies, .. } = after.run(&outside, Job::Apply { first, entries }) else {
         panic!("not applied");
     };

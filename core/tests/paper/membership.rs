@@ -88,7 +88,7 @@ fn a_configuration_that_is_removed_from_the_log_falls_back() {
     };
     let body = Body::AppendEntries {
         prev: last(&[1, 1]),
-        entries: vec![other],
+        entries: vec![other].into(),
         commit: 2,
         beat: Default::default(),
     };

@@ -102,7 +102,7 @@ fn any_body(random: &mut fastrand::Rng, raft: &Raft) -> Body {
         3 => Body::VoteReply { answer },
         4 => Body::AppendEntries {
             prev: end,
-            entries: entries(&[raft.term().0][..random.usize(..2)]),
+            entries: entries(&[raft.term().0][..random.usize(..2)]).into(),
             commit: end.index,
             beat,
         },

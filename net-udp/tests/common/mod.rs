@@ -7,7 +7,8 @@ use biglock::rules::{
     Answer, Appended, BadChange, Beat, Body, Change, Chunk, Conflict, Refusal, SnapshotHead,
 };
 use biglock::{
-    Entry, Members, Message, NodeId, Payload, Position, SessionReply, SessionRequest, Term, Time,
+    Entries, Entry, Members, Message, NodeId, Payload, Position, SessionReply, SessionRequest,
+    Term, Time,
 };
 use biglock_udp::Report;
 use biglock_udp::codec::{Ask, ClientReply, ClientRequest, Listed, Outcome, Refused};
@@ -45,7 +46,7 @@ pub fn members() -> Members {
 }
 
 /// An entry of every kind.
-pub fn entries() -> Vec<Entry> {
+pub fn entries() -> Entries {
     let session = |request| Payload::Session(Box::new(request));
     let payloads = [
         Payload::Noop,
@@ -62,7 +63,7 @@ pub fn entries() -> Vec<Entry> {
         time: Time::from_nanos(11),
         payload,
     };
-    payloads.map(entry).into()
+    payloads.map(entry).into_iter().collect()
 }
 
 fn call() -> SessionRequest {
@@ -112,7 +113,7 @@ pub fn messages() -> Vec<Message> {
         Body::VoteReply {
             answer: Answer::Granted,
         },
-        append(vec![]),
+        append(Entries::default()),
         append(entries()),
         install(Some(head), 0),
         install(None, 5),

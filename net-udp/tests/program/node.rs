@@ -245,7 +245,7 @@ fn a_node_that_must_stop_says_why_and_fails() {
             term: Term(9),
             body: Body::AppendEntries {
                 prev: Position::default(),
-                entries: vec![],
+                entries: Default::default(),
                 commit: 0,
                 beat: Beat::default(),
             },

@@ -119,9 +119,9 @@ fn the_most_that_a_message_may_carry_fits() {
     for max_datagram in [SAFE_DATAGRAM, 1400, 8900, MAX_DATAGRAM] {
         let size = transport(max_datagram).max_payload();
         assert!(size > max_datagram - 120, "{size} of {max_datagram}");
-        let append = |entries| Body::AppendEntries {
+        let append = |entries: Vec<Entry>| Body::AppendEntries {
             prev: FAR,
-            entries,
+            entries: entries.into(),
             commit: MOST,
             beat: BEAT,
         };

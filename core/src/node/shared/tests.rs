@@ -61,7 +61,7 @@ fn follower() -> Shared {
     let mut shared = one_of_three();
     let heartbeat = Body::AppendEntries {
         prev: Position::default(),
-        entries: Vec::new(),
+        entries: Default::default(),
         commit: 0,
         beat: Beat::default(),
     };
