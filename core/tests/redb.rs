@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use biglock::rules::Member;
+use biglock::rules::{Log, Member};
 use biglock::{
     Batch, Config, Entry, HardState, LocalNetwork, Members, Node, NodeId, Outside, Payload,
     Position, RedbStorage, SessionRequest, Snapshot, Storage, Stored, Term, Time,
@@ -169,7 +169,8 @@ fn every_kind_of_entry_comes_back() {
     let folder = folder();
     let batch = Batch::new(state(9, None)).with_log(1, entries.clone());
     write(&mut open(folder.path(), 1), &batch);
-    assert_eq!(load(&mut open(folder.path(), 1)).entries, entries);
+    let log = load(&mut open(folder.path(), 1)).log;
+    assert_eq!(log, Log::from_iter(entries));
 }
 
 /// The definition of a batch is what `Stored::apply` does with it.
@@ -227,8 +228,8 @@ fn entries_that_the_same_batchs_snapshot_holds_are_not_kept() {
     write(&mut storage, &batch);
     drop(storage);
     assert_eq!(
-        load(&mut open(folder.path(), 1)).entries,
-        [entry(1, "three")]
+        Vec::from_iter(load(&mut open(folder.path(), 1)).log.iter()),
+        [(3, &entry(1, "three"))]
     );
 }
 

@@ -504,10 +504,7 @@ pub fn is_on_disk(raft: &Raft, disk: &Stored) -> Result<(), Refused> {
 
 /// Whether this entry survives a crash.
 pub fn holds(disk: &Stored, entry: Position) -> bool {
-    let in_snapshot = disk.snapshot.as_ref().map_or(0, |s| s.last.index);
-    let offset = entry.index.checked_sub(disk.first());
-    let held = offset.and_then(|at| disk.entries.get(usize::try_from(at).ok()?));
-    entry.index <= in_snapshot || held.is_some_and(|held| held.term == entry.term)
+    entry.index <= disk.log.before().index || disk.log.contains(entry)
 }
 
 /// The ghosts that a record of one node can change, before it did.

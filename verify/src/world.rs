@@ -207,7 +207,7 @@ impl World {
         };
         let boot = {
             let mut ledger = self.ledger();
-            ledger.exist(spec.disk.first(), spec.disk.entries.iter());
+            ledger.exist(spec.disk.log.iter());
             ledger.disks.insert(id, spec.disk.clone());
             ledger.boots.get(&id).copied().unwrap_or(0)
         };

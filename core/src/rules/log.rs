@@ -327,6 +327,12 @@ impl Log {
         }
     }
 
+    /// A snapshot that ends with this entry takes the place of what is here up to there.
+    pub(super) fn begin_after(&mut self, last: Position, time: Time) {
+        self.compact_to(last.index);
+        (self.before, self.before_time) = (last, time);
+    }
+
     /// Removes the entries up to and with `index`: a snapshot holds what they did.
     pub fn compact_to(&mut self, index: u64) {
         while let Some(run) = self.runs.front_mut()

@@ -279,18 +279,23 @@ impl Raft {
             settings.election_timeout_min <= settings.election_timeout_max,
             "an election timeout needs a range"
         );
-        let mut configs = vec![(0, settings.members.clone())];
-        let (mut log, mut commit) = (Log::new(), 0);
-        if let Some(snapshot) = &stored.snapshot {
-            log = Log::after(snapshot.last, snapshot.time);
-            commit = snapshot.last.index;
-            configs = vec![(commit, snapshot.members.clone())];
-        }
-        for entry in stored.entries {
+        let Stored {
+            // The settings have them.
+            founders: _,
+            hard_state,
+            snapshot,
+            log,
+        } = stored;
+        let (commit, members) = match &snapshot {
+            Some(snapshot) => (snapshot.last.index, &snapshot.members),
+            None => (0, &settings.members),
+        };
+        assert_eq!(log.before().index, commit, "the log follows the snapshot");
+        let mut configs = vec![(commit, members.clone())];
+        for (index, entry) in log.iter() {
             if let Payload::Members(members) = &entry.payload {
-                configs.push((log.last().index + 1, members.clone()));
+                configs.push((index, members.clone()));
             }
-            log.push(entry);
         }
         // Who has just started may have promised a leader, right before, not to vote for anyone for a while (dissertation, 6.4.1).
         let leader_heard = settings.lease.map(|_| at.now);
@@ -298,9 +303,9 @@ impl Raft {
             durability: Durability::loaded(log.last().index),
             unapplied: log.bytes(),
             settings,
-            hard_state: stored.hard_state,
+            hard_state,
             log,
-            snapshot: stored.snapshot,
+            snapshot,
             commit,
             applied: 0,
             kept_bytes: 0,

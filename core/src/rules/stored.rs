@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Entries, Entry, HardState, Members, Payload, Snapshot};
+use super::{Entries, HardState, Log, Members, Payload, Snapshot};
 
 /// What a disk held when it was opened. [`Stored::default`] is a new node's.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -18,7 +18,7 @@ pub struct Stored {
     /// The latest snapshot.
     pub snapshot: Option<Snapshot>,
     /// The entries that follow the snapshot, without a gap: the first has the index after it, or 1.
-    pub entries: Vec<Entry>,
+    pub log: Log,
 }
 
 impl Stored {
@@ -36,15 +36,21 @@ impl Stored {
         self
     }
 
-    /// The same with this snapshot.
+    /// The same with this snapshot, and no entries.
     pub fn with_snapshot(mut self, snapshot: Option<Snapshot>) -> Stored {
+        self.log = snapshot
+            .as_ref()
+            .map_or_else(Log::new, |held| Log::after(held.last, held.time));
         self.snapshot = snapshot;
         self
     }
 
-    /// The same with these entries after the snapshot.
-    pub fn with_entries(mut self, entries: Vec<Entry>) -> Stored {
-        self.entries = entries;
+    /// The same with these entries after those that are there.
+    ///
+    /// # Panics
+    /// If a term is older than the one before: that is no log.
+    pub fn with_entries(mut self, entries: impl Into<Entries>) -> Stored {
+        self.log.append(entries.into());
         self
     }
 
@@ -72,17 +78,15 @@ impl Stored {
 
     /// The latest members that snapshot or log name, if any.
     fn members(&self) -> Option<&Members> {
-        let mut entries = self.entries.iter().rev();
-        let logged = entries.find_map(|entry| match &entry.payload {
-            Payload::Members(members) => Some(members),
-            _ => None,
-        });
+        let logged = self
+            .log
+            .iter()
+            .filter_map(|(_, entry)| match &entry.payload {
+                Payload::Members(members) => Some(members),
+                _ => None,
+            });
+        let logged = logged.last();
         logged.or(self.snapshot.as_ref().map(|snapshot| &snapshot.members))
-    }
-
-    /// The index of the first entry, or of the one to come.
-    pub fn first(&self) -> u64 {
-        self.snapshot.as_ref().map_or(0, |s| s.last.index) + 1
     }
 
     /// Does to these what a disk does with a batch: for storages in memory, and as the definition of what every storage must do.
@@ -92,20 +96,15 @@ impl Stored {
             self.founders = batch.founders;
         }
         if let Some(snapshot) = batch.snapshot {
-            let gone = (snapshot.last.index + 1).saturating_sub(self.first());
-            let gone = usize::try_from(gone).unwrap_or(usize::MAX);
-            self.entries.drain(..gone.min(self.entries.len()));
+            self.log.begin_after(snapshot.last, snapshot.time);
             self.snapshot = Some(snapshot);
         }
-        if let Some(suffix) = batch.log {
-            let keep = suffix.first.saturating_sub(self.first());
-            self.entries
-                .truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+        if let Some(Suffix { first, entries }) = batch.log {
+            self.log.truncate_from(first);
             // What the snapshot holds needs no entry of its own.
-            let held = self.first().saturating_sub(suffix.first);
-            let held = usize::try_from(held).unwrap_or(usize::MAX);
-            self.entries
-                .extend(suffix.entries.iter().skip(held).cloned());
+            let held = self.log.first().saturating_sub(first);
+            let held = usize::try_from(held).map_or(entries.len(), |held| held.min(entries.len()));
+            self.log.append(entries.part(held..entries.len()));
         }
     }
 }

@@ -194,7 +194,7 @@ fn a_leaders_entries_leave_before_they_are_on_its_disk() {
     cluster.elect(1);
     cluster.stuck = Some(1);
     let position = cluster.propose(1, b"x");
-    assert_eq!(cluster.stored(1).entries.len(), 1);
+    assert_eq!(cluster.stored(1).log.iter().count(), 1);
     assert!(cluster.wire.iter().all(|m| append_of(m).1 == [1]));
     assert_eq!(cluster.wire.len(), 2);
     // Its own write is not yet durable, so it does not count.

@@ -88,7 +88,10 @@ fn a_snapshot_takes_the_place_of_the_log() {
             (0, last)
         );
         let disk = cluster.stored(1);
-        assert_eq!((disk.entries.len(), disk.first()), (0, last.index + 1));
+        assert_eq!(
+            (disk.log.iter().count(), disk.log.first()),
+            (0, last.index + 1)
+        );
         assert_eq!(disk.snapshot.as_ref().map(|s| s.data.len()), Some(length));
     }
     cluster.propose(1, b"and on it goes");
@@ -138,7 +141,7 @@ fn a_follower_that_lags_behind_gets_the_snapshot() {
         assert_eq!((cluster.end(3), cluster.log(3)), (7, vec![1]));
         assert_eq!((cluster.commit(3), cluster.commit(1)), (7, 7));
         let disk = cluster.stored(3).clone();
-        assert_eq!((disk.first(), disk.entries.len()), (7, 1));
+        assert_eq!((disk.log.first(), disk.log.iter().count()), (7, 1));
         cluster.restart(3);
         assert_eq!((cluster.end(3), cluster.commit(3)), (7, 6));
     }
@@ -221,7 +224,10 @@ fn entries_that_follow_the_snapshot_are_retained() {
         (vec![1, 1], 4, 2)
     );
     assert_eq!(
-        (cluster.stored(1).first(), cluster.stored(1).entries.len()),
+        (
+            cluster.stored(1).log.first(),
+            cluster.stored(1).log.iter().count()
+        ),
         (3, 2)
     );
     cluster.restart(1);
@@ -240,7 +246,7 @@ fn a_log_that_does_not_contain_the_snapshots_end_is_discarded() {
             (cluster.log(1), cluster.end(1), cluster.commit(1)),
             (vec![], 2, 2)
         );
-        assert_eq!(cluster.stored(1).entries.len(), 0);
+        assert_eq!(cluster.stored(1).log.iter().count(), 0);
         cluster.restart(1);
         assert_eq!((cluster.end(1), cluster.commit(1)), (2, 2));
     }

@@ -457,7 +457,7 @@ impl World {
                 answer: Appended::Matched(index),
                 ..
             } => {
-                let end = disk.first() - 1 + disk.entries.len() as u64;
+                let end = disk.log.last().index;
                 assert!(end >= *index, "{message} leaves, the disk ends at {end}");
                 return;
             }

@@ -6,8 +6,8 @@ use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
-use biglock::Message;
 use biglock::rules::{Answer, Appended, Body, Change, NodeId, RoleKind, Term, Verdict};
+use biglock::{Entry, Message};
 
 use super::Order;
 use super::laws::{GOALS, History};
@@ -200,7 +200,8 @@ pub(super) fn names_of(machine: &Machine, renamings: &[Renaming], forget: bool) 
     if forget {
         tape.forget_writes(raft.latest_write().0);
     }
-    (disk.hard_state, &disk.snapshot, &disk.entries).hash(&mut tape);
+    let entries: Vec<&Entry> = disk.log.iter().map(|(_, entry)| entry).collect();
+    (disk.hard_state, &disk.snapshot, entries).hash(&mut tape);
     (write, state, beats, lives, past).hash(&mut tape);
     tape.names(renamings)
 }

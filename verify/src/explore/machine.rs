@@ -312,7 +312,7 @@ impl Machine {
             ..
         } = message.body
         {
-            let end = self.disk.first() - 1 + self.disk.entries.len() as u64;
+            let end = self.disk.log.last().index;
             if end < index {
                 return Err(format!("{message} leaves, and the disk ends at {end}"));
             }
@@ -625,7 +625,7 @@ pub fn first_disk(order: &Order, nth: usize) -> Stored {
         term,
         voted_for: None,
     };
-    Stored::new(hard).with_entries(first.iter().map(entry).collect())
+    Stored::new(hard).with_entries(Vec::from_iter(first.iter().map(entry)))
 }
 
 impl fmt::Display for Input<'_> {

@@ -24,7 +24,7 @@ pub fn diagram(
     };
     for (lane, &node) in nodes[..many].iter().enumerate() {
         let machine = &library.node(node).thing.machine;
-        if !machine.disk.entries.is_empty() {
+        if machine.disk.log.last().index > 0 {
             let text = format!("term {}, log {}", machine.raft.term().0, log(machine));
             journey.begins.push((lane, text));
         }

@@ -111,8 +111,7 @@ impl Test {
         for id in cluster.ids() {
             let (state, all) = cluster.sim.disk(id).look(|disk| {
                 let state = disk.snapshot.as_ref().map_or(0, |s| s.data.len());
-                let entries: usize = disk.entries.iter().map(|entry| entry.size()).sum();
-                (state, state + entries)
+                (state, state + disk.log.bytes())
             });
             let most = state + 8 * every;
             assert!(

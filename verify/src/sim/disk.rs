@@ -73,26 +73,19 @@ impl Disk {
     /// Whether the entry at this place is durable, by itself or in a snapshot.
     pub fn holds(&self, position: Position) -> bool {
         self.look(|stored| {
-            let Some(offset) = position.index.checked_sub(stored.first()) else {
-                return true;
-            };
-            let entry = stored
-                .entries
-                .get(usize::try_from(offset).unwrap_or(usize::MAX));
-            entry.is_some_and(|entry| entry.term == position.term)
+            position.index <= stored.log.before().index || stored.log.contains(position)
         })
     }
 
     /// The index of the last durable entry.
     pub fn last(&self) -> u64 {
-        self.look(|stored| stored.first() - 1 + stored.entries.len() as u64)
+        self.look(|stored| stored.log.last().index)
     }
 
     /// The bytes of what is durable: entries and snapshot.
     pub fn bytes(&self) -> usize {
         self.look(|stored| {
-            let entries: usize = stored.entries.iter().map(|entry| entry.size()).sum();
-            entries + stored.snapshot.as_ref().map_or(0, |s| s.data.len())
+            stored.log.bytes() + stored.snapshot.as_ref().map_or(0, |s| s.data.len())
         })
     }
 

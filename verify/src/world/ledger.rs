@@ -127,12 +127,12 @@ impl Ledger {
                 "the leader of {term} sends entry {index} of {first} and of {of}"
             );
         }
-        self.exist(prev.index + 1, entries.iter());
+        self.exist((prev.index + 1..).zip(entries));
     }
 
     /// Log matching (figure 3): an entry is named by its index and term.
-    pub(super) fn exist<'a>(&mut self, first: u64, entries: impl Iterator<Item = &'a Entry>) {
-        for (index, entry) in (first..).zip(entries) {
+    pub(super) fn exist<'a>(&mut self, entries: impl Iterator<Item = (u64, &'a Entry)>) {
+        for (index, entry) in entries {
             let place = (index, entry.term);
             let other = self.entries.entry(place).or_insert_with(|| entry.clone());
             assert!(
@@ -154,10 +154,7 @@ impl Ledger {
                 entry.term
             );
         }
-        self.exist(
-            raft.log().first(),
-            raft.log().iter().map(|(_, entry)| entry),
-        );
+        self.exist(raft.log().iter());
     }
 
     /// A node says that it has what the leader has.
@@ -439,13 +436,13 @@ impl Ledger {
 
 /// The entries of a disk in a few words.
 fn terms(disk: &Stored) -> String {
-    let of = |entry: &Entry| entry.term.0.to_string();
-    let all: Vec<String> = disk.entries.iter().map(of).collect();
+    let of = |(_, entry): (u64, &Entry)| entry.term.0.to_string();
+    let all: Vec<String> = disk.log.iter().map(of).collect();
     match all.is_empty() {
-        true => format!("no entries from {} on", disk.first()),
+        true => format!("no entries from {} on", disk.log.first()),
         false => format!(
             "entries from {} on, of terms {}",
-            disk.first(),
+            disk.log.first(),
             all.join(", ")
         ),
     }
