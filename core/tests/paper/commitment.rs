@@ -1,9 +1,9 @@
 //! 5.4.2 and 5.4.3: what is committed, and by whom; and the leader's own disk (dissertation, 10.2.1).
 
-use biglock::Term;
 use biglock::rules::{Appended, Body, RoleKind};
+use biglock::{Message, Term};
 
-use crate::common::{Cluster, append, append_of, appended, as_append, matched};
+use crate::common::{Cluster, append, append_of, appended, as_append, command, matched};
 
 /// "Raft never commits log entries from previous terms by counting replicas. Only log entries from the leader's current term are committed by
 /// counting replicas."
@@ -203,6 +203,30 @@ fn a_leaders_entries_leave_before_they_are_on_its_disk() {
     assert_eq!(cluster.commit(1), 1);
     cluster.release(1);
     assert_eq!(cluster.commit(1), position.index);
+}
+
+/// What is proposed together is in memory once: for every follower, and for the leader's disk, it is what stands in its log.
+#[test]
+fn a_leaders_entries_leave_without_a_copy() {
+    let mut cluster = Cluster::of(3);
+    cluster.elect(1);
+    cluster.with_raft(1, |raft, at| {
+        for _ in 0..20 {
+            raft.push(at, command(b"x")).expect("it leads");
+        }
+        raft.send_entries();
+    });
+    let log = cluster.raft(1).log();
+    let first = log.last().index - 19;
+    let here = log.get(first).map(std::ptr::from_ref);
+    let sent = |message: &Message| match &message.body {
+        Body::AppendEntries { entries, .. } => entries.first().map(std::ptr::from_ref),
+        other => panic!("{other:?}"),
+    };
+    let sent: Vec<_> = cluster.wire.iter().map(sent).collect();
+    assert_eq!(sent, [here, here]);
+    let stored = cluster.stored(1).log.get(first);
+    assert_eq!(stored.map(std::ptr::from_ref), here);
 }
 
 /// 10.2.1: "The leader may even commit an entry before it has been written to its own disk, if a majority of followers have written it to their disks;
