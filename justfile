@@ -11,6 +11,10 @@ _list:
 verify *ARGS:
     cargo verify "$@"
 
+# Whole clusters with all their threads, under schedules drawn at random: `just schedules --runs 10000 --nodes 7`.
+schedules *ARGS:
+    cargo schedules "$@"
+
 # Each model and exploration as a case for cargo-nextest, so that machines share them: `just cases --partition hash:1/4`.
 cases *ARGS:
     cargo cases "$@"

@@ -104,10 +104,16 @@ const RULES: &[Rule] = &[
         bad: ("lock/monitor.rs", "use crate::rules::Raft;"),
     },
     Rule {
-        words: &["parking_lot", "loom", "biglock_loom"],
+        words: &[
+            "parking_lot",
+            "loom",
+            "biglock_loom",
+            "shuttle",
+            "biglock_shuttle",
+        ],
         within: "",
         except: &["lock/sync.rs"],
-        why: "what ships is what is checked: one facade switches the two, and no product logic knows",
+        why: "what ships is what is checked: one facade switches them, and no product logic knows",
         bad: ("node/engine.rs", "#[cfg(biglock_loom)] use loom::thread;"),
     },
     Rule {

@@ -16,6 +16,7 @@
 //! | [`explore`] | every order of the messages of several nodes, within bounds |
 //! | [`sim`] | whole clusters in virtual time, on machines that fail in every way we could think of |
 //! | [`spec`] | the specification of Raft, and whether a step of a node is in it |
+//! | `schedules` | whole clusters with all their threads, under random schedules |
 //! | [`lab`] | the lab suite of the course, and more of its kind, on the simulator |
 //! | [`report`] | rows, tables, JSON, the golden counts |
 //! | [`output`] | tries at the beginning what is written at the end |
@@ -39,6 +40,8 @@ pub mod page;
 pub mod plant;
 pub mod record;
 pub mod report;
+#[cfg(biglock_shuttle)]
+pub mod schedules;
 pub mod sim;
 pub mod spec;
 #[cfg(biglock_loom)]

@@ -4,13 +4,20 @@
 
 #[cfg(biglock_loom)]
 mod front;
+#[cfg(biglock_shuttle)]
+mod sample;
 
 #[cfg(biglock_loom)]
 fn main() -> std::process::ExitCode {
     front::main()
 }
 
-#[cfg(not(biglock_loom))]
+#[cfg(biglock_shuttle)]
+fn main() -> std::process::ExitCode {
+    sample::main()
+}
+
+#[cfg(not(any(biglock_loom, biglock_shuttle)))]
 fn main() -> std::process::ExitCode {
     eprintln!(
         "This is a build without the checker. Run `cargo verify`.\n\

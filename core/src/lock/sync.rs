@@ -1,7 +1,8 @@
-//! The facade: the only file that names parking_lot or loom.
+//! The facade: the only file that names parking_lot, loom or shuttle.
 //!
-//! Without `--cfg biglock_loom` it is parking_lot and std's threads; with it, the same few names are loom's, and every lock,
-//! wait, broadcast and thread of Biglock is one that the checker schedules. It offers a mutex, a condvar that waits and
+//! By itself it is parking_lot and std's threads. With `--cfg biglock_loom` the same few names are loom's, and every lock,
+//! wait, broadcast and thread of Biglock is one that the checker schedules, in every way there is; with `--cfg biglock_shuttle` they are
+//! shuttle's, which schedules larger clusters at random. It offers a mutex, a condvar that waits and
 //! broadcasts, and threads that are spawned and joined: the part of loom that was validated, and nothing else. There is no
 //! `try_lock`, no `notify_one`, no atomic and no park.
 //!
@@ -10,13 +11,16 @@
 pub use imp::{Activity, ThreadActivity};
 pub(crate) use imp::{Board, Condvar, JoinHandle, Mutex, MutexGuard, spawn};
 
-#[cfg(all(feature = "deadlock-detection", not(biglock_loom)))]
+#[cfg(all(
+    feature = "deadlock-detection",
+    not(any(biglock_loom, biglock_shuttle))
+))]
 pub use imp::find_deadlocks;
 
 /// Whether this build checks all invariants at every leave and wait, and not the cheap ones alone.
-pub const CHECKED: bool = cfg!(any(debug_assertions, biglock_loom));
+pub const CHECKED: bool = cfg!(any(debug_assertions, biglock_loom, biglock_shuttle));
 
-#[cfg(not(biglock_loom))]
+#[cfg(not(any(biglock_loom, biglock_shuttle)))]
 mod imp {
     use std::io;
     use std::thread;
@@ -121,18 +125,21 @@ mod imp {
     }
 }
 
-#[cfg(biglock_loom)]
+#[cfg(any(biglock_loom, biglock_shuttle))]
 mod imp {
     use std::io;
     use std::ops::{Deref, DerefMut};
     use std::time::Duration;
 
-    use loom::sync as checked;
+    #[cfg(biglock_loom)]
+    use loom::{sync as checked, thread};
+    #[cfg(biglock_shuttle)]
+    use shuttle::{sync as checked, thread};
 
     pub use super::board::{Activity, ThreadActivity};
 
-    /// Loom's own default is 32 kB, which an assertion that formats a message overflows. It counts words, not bytes.
-    const STACK_WORDS: usize = 0x8000;
+    /// The default of both is 32 kB, which an assertion that formats a message overflows. Loom counts words, shuttle bytes.
+    const STACK: usize = if cfg!(biglock_loom) { 0x8000 } else { 0x40000 };
 
     pub(crate) struct Mutex<T>(checked::Mutex<T>);
 
@@ -145,7 +152,11 @@ mod imp {
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            MutexGuard(Some(self.0.lock().expect("loom's locks do not poison")))
+            MutexGuard(Some(
+                self.0
+                    .lock()
+                    .expect("whoever panics ends the whole execution"),
+            ))
         }
     }
 
@@ -172,10 +183,14 @@ mod imp {
         pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>, timeout: Option<Duration>) {
             assert!(
                 timeout.is_none(),
-                "a model has a manual clock: under loom, time is one more thread that broadcasts"
+                "a model has a manual clock: under a checker, time is one more thread that broadcasts"
             );
             let held = guard.0.take().expect("held when a wait begins");
-            guard.0 = Some(self.0.wait(held).expect("loom's locks do not poison"));
+            guard.0 = Some(
+                self.0
+                    .wait(held)
+                    .expect("whoever panics ends the whole execution"),
+            );
         }
 
         pub(crate) fn notify_all(&self) {
@@ -183,7 +198,7 @@ mod imp {
         }
     }
 
-    pub(crate) struct JoinHandle(loom::thread::JoinHandle<()>);
+    pub(crate) struct JoinHandle(thread::JoinHandle<()>);
 
     impl JoinHandle {
         pub(crate) fn join(self) -> bool {
@@ -191,7 +206,7 @@ mod imp {
         }
 
         pub(crate) fn is_current(&self) -> bool {
-            self.0.thread().id() == loom::thread::current().id()
+            self.0.thread().id() == thread::current().id()
         }
     }
 
@@ -199,9 +214,9 @@ mod imp {
         name: &str,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<JoinHandle> {
-        let thread = loom::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name(name.into())
-            .stack_size(STACK_WORDS)
+            .stack_size(STACK)
             .spawn(body)?;
         Ok(JoinHandle(thread))
     }
