@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Entries, HardState, Log, Members, Payload, Snapshot};
+use super::{Entries, HardState, Log, Members, Payload, Position, Snapshot};
 
 /// What a disk held when it was opened. [`Stored::default`] is a new node's.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -72,6 +72,8 @@ impl Stored {
                 began: founders.clone(),
                 now: now.cloned(),
                 told: told.clone(),
+                has_promised: self.hard_state != HardState::default()
+                    || self.log.last() != Position::default(),
             }),
         }
     }
@@ -118,11 +120,18 @@ pub struct OtherMembers {
     pub now: Option<Members>,
     /// Those it is told.
     pub told: Members,
+    /// Whether it has given a vote, or holds an entry, or has at least heard of a term: what others may rely on.
+    pub has_promised: bool,
 }
 
 impl fmt::Display for OtherMembers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OtherMembers { began, now, told } = self;
+        let OtherMembers {
+            began,
+            now,
+            told,
+            has_promised,
+        } = self;
         if began.is_empty() {
             f.write_str("this node began as one that joins a cluster")?;
         } else {
@@ -141,9 +150,11 @@ impl fmt::Display for OtherMembers {
         } else {
             ": tell it those it began with, for the log knows of all changes since"
         })?;
-        f.write_str(
-            "; if it is to begin anew, give it a storage of its own, and a number that no node of this cluster had",
-        )
+        f.write_str(if *has_promised {
+            "; if it is to begin anew, give it a storage of its own, and a number that no node of this cluster had"
+        } else {
+            "; if those were wrong, remove its storage: it has given no vote and holds no entry, so nobody relies on it"
+        })
     }
 }
 

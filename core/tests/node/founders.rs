@@ -53,6 +53,33 @@ fn log(disk: &Disk, members: impl IntoIterator<Item = (u64, bool)>) {
         .expect("it is written");
 }
 
+/// Gives a vote.
+fn vote(disk: &Disk) {
+    let hard_state = HardState {
+        term: Term(1),
+        voted_for: Some(NodeId(2)),
+    };
+    let mut disk = disk.clone();
+    disk.write(&Outside::claim("test"), Batch::new(hard_state))
+        .expect("it is written");
+}
+
+/// A typing error need not last: but to forget it is for a human to decide, for the new list may be the wrong one.
+#[test]
+fn a_node_that_has_promised_nothing_says_so() {
+    let disk = Disk::default();
+    start(&disk, Config::new(1, [1, 2, 4])).expect("a new one");
+    let other = "a node that is told of other members does not start";
+    let why = start(&disk, Config::new(1, [1, 2, 3])).expect_err(other);
+    assert!(
+        why.contains("remove its storage: it has given no vote"),
+        "{why}"
+    );
+    vote(&disk);
+    let why = start(&disk, Config::new(1, [1, 2, 3])).expect_err(other);
+    assert!(why.contains("give it a storage of its own"), "{why}");
+}
+
 /// Alone, it would elect itself in a term that the others share, and acknowledge what they never see.
 #[test]
 fn a_node_comes_back_with_the_members_it_began_with_or_not_at_all() {
@@ -61,6 +88,7 @@ fn a_node_comes_back_with_the_members_it_began_with_or_not_at_all() {
     let founders = stored(&disk).founders;
     assert_eq!(founders, Some(Members::voting([1, 2, 3].map(NodeId))));
     start(&disk, Config::new(1, [3, 2, 1])).expect("the same");
+    vote(&disk);
 
     for (others, told) in [
         (Config::new(1, [1]), "it is told 1:"),
@@ -97,6 +125,7 @@ fn a_node_that_joined_begins_no_cluster() {
     start(&disk, Config::joining(1)).expect("a new one");
     assert_eq!(stored(&disk).founders, Some(Members::default()));
     start(&disk, Config::joining(1)).expect("the same");
+    vote(&disk);
     for members in [vec![1], vec![1, 2, 3]] {
         let why = start(&disk, Config::new(1, members))
             .expect_err("a node that is told of other members does not start");
