@@ -181,6 +181,16 @@ fn what_has_gone_is_freed() {
     }
 
     let alive = Arc::new(());
+    // Also what a disk brought all at once.
+    let loaded = (0..10_000).map(|_| Entry {
+        payload: Payload::Command(Bytes::from_owner(Owner(alive.clone()))),
+        ..entry(1, 0)
+    });
+    let mut log = Log::from_iter(loaded);
+    log.compact_to(9_990);
+    assert!(Arc::strong_count(&alive) < 2_000);
+    drop(log);
+
     let mut log = Log::new();
     for index in 1_u64..5_000 {
         log.push(Entry {

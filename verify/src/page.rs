@@ -52,6 +52,13 @@ impl Report {
             format!("can't make {folder}: {e}; name a folder that exists or can be made")
         };
         fs::create_dir_all(folder).map_err(wrong)?;
+        // Pictures of what broke then would look like this run's.
+        for file in fs::read_dir(folder).map_err(wrong)?.flatten() {
+            let path = file.path();
+            if path.extension().is_some_and(|kind| kind == "svg") {
+                fs::remove_file(path).map_err(wrong)?;
+            }
+        }
         let report = Report {
             folder: folder.into(),
         };
@@ -221,6 +228,9 @@ fn not_run(scope: &Scope) -> Markup {
             None if scope.others > 0 => { (many(scope.others as u64, "other")) "." }
             None if scope.deep.is_empty() => { "nothing; all there is was run." }
             None => { "what " code { "--deep" } " adds (" (scope.deep.join(", ")) "). All else was run." }
+        }
+        @if scope.filter.is_some() && !scope.deep.is_empty() {
+            " Nor what " code { "--deep" } " adds (" (scope.deep.join(", ")) ")."
         }
     }
 }

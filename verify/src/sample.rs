@@ -17,8 +17,8 @@ use shuttle::{Config, MaxSteps, Runner};
 #[command(name = "cargo schedules", bin_name = "cargo schedules")]
 struct Args {
     /// How many schedules of each cluster and each scheduler.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    runs: usize,
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
     /// From which the schedules are drawn: the same again with the same.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -45,6 +45,7 @@ pub fn main() -> ExitCode {
     let args = Args::parse();
     let mut out = std::io::stdout();
     let clock = Clock::monotonic();
+    let mut missed = Vec::new();
     for &nodes in &args.nodes {
         for &drawn in &args.scheduler {
             let name = match drawn {
@@ -54,12 +55,20 @@ pub fn main() -> ExitCode {
             let begin = clock.now();
             let _ = writeln!(out, "{nodes} nodes, {name}, seed {}: ...", args.seed);
             let (runs, reached) = match drawn {
-                Drawn::Random => run(nodes, RandomScheduler::new_from_seed(args.seed, args.runs)),
+                Drawn::Random => run(
+                    nodes,
+                    RandomScheduler::new_from_seed(args.seed, args.runs as usize),
+                ),
                 Drawn::Pct => run(
                     nodes,
-                    PctScheduler::new_from_seed(args.seed, DEPTH, args.runs),
+                    PctScheduler::new_from_seed(args.seed, DEPTH, args.runs as usize),
                 ),
             };
+            for goal in schedules::GOALS {
+                if !reached.contains_key(goal) {
+                    missed.push(format!("\"{goal}\" ({nodes} nodes, {name})"));
+                }
+            }
             let reached: Vec<String> = reached
                 .iter()
                 .map(|(what, &times)| format!("{what}: {}", thousands(times)))
@@ -72,6 +81,14 @@ pub fn main() -> ExitCode {
                 reached.join(", ")
             );
         }
+    }
+    if !missed.is_empty() {
+        let _ = writeln!(
+            out,
+            "Nothing is shown: none of these schedules reached {}.",
+            missed.join(", nor ")
+        );
+        return ExitCode::FAILURE;
     }
     let _ = writeln!(
         out,

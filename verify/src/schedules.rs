@@ -4,7 +4,7 @@
 //! scheduler draws which goes on at each lock, wait and broadcast. *Random* draws anew each time; *PCT* gives each thread a priority and
 //! changes few of them, which finds a bug of few ordering constraints with a probability that can be told (Burckhardt and others, 2010).
 //!
-//! **This is sampling.** It shows that a bug is there, and never that none is. A schedule is named by its seed and number, and comes back with them.
+//! **This is sampling.** It shows that a bug is there, and never that none is. The same seed draws the same schedules, so one that fails comes back with it.
 //!
 //! In each schedule: nobody hangs, every call ends, each section of each node is a step that the specification allows, what one state machine
 //! applied all apply, who is told "committed" finds its command there once, and who is told "lost" nowhere.
@@ -35,6 +35,15 @@ const CLIENTS: u64 = 3;
 const COMMANDS: u64 = 4;
 /// Asks no more often than this for a command that is refused.
 const TRIES: u64 = 40;
+
+/// What some schedule must reach, or they show nothing.
+pub const GOALS: [&str; 5] = [
+    "a leader",
+    "a leader commits",
+    "a leader steps down",
+    "committed",
+    "lost",
+];
 
 /// What was reached, in all schedules together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

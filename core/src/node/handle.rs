@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{
     Batch, ChangeError, Config, ConfigError, Decided, Engine, Inbox, Leadership, MIN_PAYLOAD,
     Proposal, ProposeError, ReadError, SessionCall, Shared, StartError, StateMachine, Status,
-    Stopped, Storage, Tell, TransferError, Transport, Undecided, WaitError,
+    Stopped, Storage, StorageError, Tell, TransferError, Transport, Undecided, WaitError,
 };
 use crate::lock::sync::{JoinHandle, spawn};
 use crate::lock::{Monitor, Observer};
@@ -64,6 +64,10 @@ impl Node {
         }
         let outside = Outside::caller();
         let stored = storage.load(&outside)?;
+        if !stored.is_whole() {
+            let why = "the log that it loads does not begin where its snapshot ends";
+            return Err(StorageError::new(why).into());
+        }
         settings.members = stored.founded_by(&settings.members)?;
         if stored.founders.is_none() {
             // Before anything is said to anybody.

@@ -22,10 +22,10 @@ pub struct Entries {
     part: Range<usize>,
 }
 
-/// The most entries that are put together one by one. What is together goes together, when a snapshot takes the log's place.
-const TOGETHER: usize = 1024;
-
 impl Entries {
+    /// The most entries that are put together one by one. What is together goes together, when a snapshot takes the log's place.
+    pub(super) const TOGETHER: usize = 1024;
+
     /// Those at these places, from 0.
     ///
     /// # Panics
@@ -45,7 +45,7 @@ impl Entries {
     /// Adds an entry, unless others share these, or they are many: then it is given back.
     pub(super) fn push(&mut self, entry: Entry) -> Option<Entry> {
         match self.all.as_mut().and_then(Arc::get_mut) {
-            Some(all) if self.part.end == all.len() && all.len() < TOGETHER => {
+            Some(all) if self.part.end == all.len() && all.len() < Entries::TOGETHER => {
                 all.push(entry);
                 self.part.end += 1;
                 None

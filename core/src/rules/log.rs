@@ -390,10 +390,24 @@ impl Hash for Log {
     }
 }
 
+/// Many that come at once, from a disk, are cut into runs of their own: as they go, one by one, their memory does.
+impl Extend<Entry> for Log {
+    fn extend<I: IntoIterator<Item = Entry>>(&mut self, entries: I) {
+        let mut entries = entries.into_iter();
+        loop {
+            let run: Entries = entries.by_ref().take(Entries::TOGETHER).collect();
+            if run.is_empty() {
+                return;
+            }
+            self.append(run);
+        }
+    }
+}
+
 impl FromIterator<Entry> for Log {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Log {
         let mut log = Log::new();
-        log.append(entries.into_iter().collect());
+        log.extend(entries);
         log
     }
 }

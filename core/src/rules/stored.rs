@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Entries, HardState, Log, Members, Payload, Position, Snapshot};
+use super::{Entries, Entry, HardState, Log, Members, Payload, Position, Snapshot};
 
 /// What a disk held when it was opened. [`Stored::default`] is a new node's.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -36,8 +36,15 @@ impl Stored {
         self
     }
 
-    /// The same with this snapshot, and no entries.
+    /// The same with this snapshot. Entries come after it.
+    ///
+    /// # Panics
+    /// If there are entries already.
     pub fn with_snapshot(mut self, snapshot: Option<Snapshot>) -> Stored {
+        assert!(
+            self.log.last() == self.log.before(),
+            "entries come after the snapshot"
+        );
         self.log = snapshot
             .as_ref()
             .map_or_else(Log::new, |held| Log::after(held.last, held.time));
@@ -49,9 +56,15 @@ impl Stored {
     ///
     /// # Panics
     /// If a term is older than the one before: that is no log.
-    pub fn with_entries(mut self, entries: impl Into<Entries>) -> Stored {
-        self.log.append(entries.into());
+    pub fn with_entries(mut self, entries: impl IntoIterator<Item = Entry>) -> Stored {
+        self.log.extend(entries);
         self
+    }
+
+    /// Whether the log begins where the snapshot ends.
+    pub fn is_whole(&self) -> bool {
+        let held = self.snapshot.as_ref().map(|snapshot| snapshot.last);
+        self.log.before() == held.unwrap_or_default()
     }
 
     /// With which members this node begins, if it is told these.
@@ -66,9 +79,10 @@ impl Stored {
         let same = |members: &Members| members.ids().eq(told.ids());
         let now = self.members();
         match &self.founders {
-            None => Ok(told.clone()),
             Some(founders) if same(founders) || now.is_some_and(same) => Ok(founders.clone()),
-            Some(founders) => Err(OtherMembers {
+            // New, or an older version's, which did not keep them: then those count that the log names.
+            None if told.is_empty() || now.is_none_or(same) => Ok(told.clone()),
+            founders => Err(OtherMembers {
                 began: founders.clone(),
                 now: now.cloned(),
                 told: told.clone(),
@@ -114,8 +128,8 @@ impl Stored {
 /// A node is told of other members than those it began with.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct OtherMembers {
-    /// Those it began with; nobody, if it waited to be added.
-    pub began: Members,
+    /// Those it began with; nobody, if it waited to be added. Nothing, if an older version did not keep them.
+    pub began: Option<Members>,
     /// Those that its log names since, if it names any.
     pub now: Option<Members>,
     /// Those it is told.
@@ -132,10 +146,12 @@ impl fmt::Display for OtherMembers {
             told,
             has_promised,
         } = self;
-        if began.is_empty() {
-            f.write_str("this node began as one that joins a cluster")?;
-        } else {
-            write!(f, "this node began with the members {began}")?;
+        match began {
+            Some(began) if began.is_empty() => {
+                f.write_str("this node began as one that joins a cluster")?;
+            }
+            Some(began) => write!(f, "this node began with the members {began}")?,
+            None => f.write_str("with which members this node began was not kept")?,
         }
         if let Some(now) = now {
             write!(f, ", its log names {now}")?;
@@ -145,10 +161,10 @@ impl fmt::Display for OtherMembers {
         } else {
             write!(f, ", and it is told {told}")?;
         }
-        f.write_str(if began.is_empty() {
-            ": let it join again"
-        } else {
-            ": tell it those it began with, for the log knows of all changes since"
+        f.write_str(match began {
+            Some(began) if began.is_empty() => ": let it join again",
+            Some(_) => ": tell it those it began with, for the log knows of all changes since",
+            None => ": tell it those that its log names",
         })?;
         f.write_str(if *has_promised {
             "; if it is to begin anew, give it a storage of its own, and a number that no node of this cluster had"

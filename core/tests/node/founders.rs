@@ -1,12 +1,13 @@
 //! With which members a node begins, and comes back.
 
 use biglock::kv::KvStore;
-use biglock::rules::{Entry, Member, Members, Payload};
+use biglock::rules::{Entry, Member, Members, Payload, Snapshot};
 use biglock::{
-    Batch, Config, HardState, LocalNetwork, Node, NodeId, Outside, StartError, Storage, Term, Time,
+    Batch, Config, HardState, LocalNetwork, Node, NodeId, Outside, Position, StartError, Storage,
+    StorageError, Stored, Term, Time,
 };
 
-use crate::harness::Disk;
+use crate::harness::{Disk, snapshot_of};
 
 /// Starts node 1 on this disk, and shuts it down again. What it said if it did not start.
 fn start(disk: &Disk, config: Config) -> Result<(), String> {
@@ -25,7 +26,7 @@ fn start(disk: &Disk, config: Config) -> Result<(), String> {
     }
 }
 
-fn stored(disk: &Disk) -> biglock::Stored {
+fn stored(disk: &Disk) -> Stored {
     disk.clone()
         .load(&Outside::claim("test"))
         .expect("it is read")
@@ -137,12 +138,63 @@ fn a_node_that_joined_begins_no_cluster() {
     start(&disk, Config::new(1, [1, 2])).expect("as they are now");
 }
 
-/// What an older version wrote does not say, so what the node is told is believed once more, and kept.
+/// What an older version wrote does not say with whom it began. Then those count that its log names; if it names none, what the node is told is
+/// believed once more. Both are kept.
 #[test]
-fn an_older_disk_keeps_what_it_is_told_next() {
+fn an_older_disk_keeps_those_that_its_log_names() {
     let disk = Disk::default();
-    log(&disk, [(1, true), (2, true)]);
+    log(&disk, [(1, true), (2, true), (3, true), (4, true)]);
+    let other = "a node that is told of other members does not start";
+    for members in [vec![1], vec![1, 2, 3]] {
+        let why = start(&disk, Config::new(1, members)).expect_err(other);
+        assert!(
+            why.contains("was not kept, its log names 1, 2, 3, 4"),
+            "{why}"
+        );
+        assert!(why.contains("tell it those that its log names"), "{why}");
+    }
+    start(&disk, Config::new(1, [1, 2, 3, 4])).expect("as they are now");
+    let founders = stored(&disk).founders;
+    assert_eq!(founders, Some(Members::voting([1, 2, 3, 4].map(NodeId))));
+
+    let disk = Disk::default();
+    vote(&disk);
     start(&disk, Config::new(1, [1, 2, 3])).expect("an older one");
-    start(&disk, Config::new(1, [1]))
-        .expect_err("a node that is told of other members does not start");
+    start(&disk, Config::new(1, [1])).expect_err(other);
+
+    // One that had joined.
+    let disk = Disk::default();
+    log(&disk, [(1, false), (2, true)]);
+    start(&disk, Config::joining(1)).expect("it joins");
+}
+
+/// A storage of somebody else's that has forgotten what lies between snapshot and log.
+#[test]
+fn a_storage_with_a_gap_is_refused() {
+    struct Gap;
+    impl Storage for Gap {
+        fn load(&mut self, _: &Outside) -> Result<Stored, StorageError> {
+            let mut stored = Stored::default();
+            stored.snapshot = Some(Snapshot {
+                last: Position {
+                    term: Term(1),
+                    index: 7,
+                },
+                time: Time::ZERO,
+                members: Members::voting([NodeId(1)]),
+                data: snapshot_of(b"state"),
+            });
+            Ok(stored)
+        }
+        fn write(&mut self, _: &Outside, _: Batch) -> Result<(), StorageError> {
+            unreachable!("it does not start")
+        }
+    }
+    let transport = LocalNetwork::new().transport(1);
+    let refused = Node::start(Config::new(1, [1, 2]), Gap, transport, KvStore::new());
+    let why = refused.err().expect("a gap").to_string();
+    assert!(
+        why.contains("does not begin where its snapshot ends"),
+        "{why}"
+    );
 }

@@ -129,6 +129,22 @@ fn a_node_says_when_it_runs_and_as_what() {
     assert!(page.contains(" 4, which waits to be added\n"), "{page}");
 }
 
+/// Whoever has mistyped the folder of a node that ran before can still stop it.
+#[test]
+fn a_node_says_when_its_folder_was_empty() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for begins_anew in [true, false] {
+        let mut command = biglock(&ALONE);
+        let node = Program::start(command.arg("--data").arg(folder.path()));
+        node.error_line(&["Ctrl-C stops it"]);
+        node.signal(Signal::INT);
+        let ended = node.ended();
+        ended.succeeded();
+        let said = ended.stderr.contains("its folder was empty");
+        assert_eq!(said, begins_anew, "{ended:?}");
+    }
+}
+
 #[test]
 fn a_folder_belongs_to_one_process_at_a_time() {
     let folder = tempfile::tempdir().expect("a folder");

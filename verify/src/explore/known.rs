@@ -223,11 +223,6 @@ impl Known {
 
     /// How many different nodes, messages and histories were met.
     pub fn sizes(&self) -> (usize, usize, usize) {
-        eprintln!(
-            "sections {} clusters {}",
-            locked(&self.sections).things.len(),
-            locked(&self.clusters).things.len()
-        );
         (
             locked(&self.nodes).things.len(),
             locked(&self.messages).things.len(),

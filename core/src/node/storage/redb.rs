@@ -129,6 +129,11 @@ impl RedbStorage {
         })
     }
 
+    /// Whether no node has begun in this folder yet: it was made, or found empty, when it was opened.
+    pub fn is_new(&self) -> bool {
+        self.state.writes == 0
+    }
+
     /// What [`open`](RedbStorage::open) dropped, if anything, as a sentence: a write that a crash cut off. Nobody was told that it was durable.
     /// Also logged as a warning.
     ///

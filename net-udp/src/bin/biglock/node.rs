@@ -62,6 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let keys = KvStore::new();
     let transport = UdpTransport::bind(udp)?.with_reader(kv_reader(keys.clone()));
     let storage = Store::open(id, &settings.place, events.as_ref())?;
+    let begins_anew = storage.is_new;
     let trace = settings.trace.as_deref().map(Trace::start).transpose()?;
     let node = Node::start_observed(
         settings.config,
@@ -77,7 +78,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let listen = transport.local_addr();
     match &events {
         Some(events) => events.tell(Line::Started { node: id.0, listen }),
-        None => say(format_args!("{}", status::greeting(&node.status(), listen))),
+        None => {
+            say(format_args!("{}", status::greeting(&node.status(), listen)));
+            if begins_anew {
+                say(format_args!(
+                    "its folder was empty, so it begins anew; if {id} ran before, stop it: it has forgotten what it promised"
+                ));
+            }
+        }
     }
     let watcher = watch(node.clone(), wake)?;
 

@@ -16,20 +16,27 @@ pub struct Store {
     lines: Option<Sender<Line>>,
     /// Term and vote as they were told last.
     told: Option<HardState>,
+    /// Whether it is in a folder that was empty.
+    pub is_new: bool,
 }
 
 impl Store {
     /// Opens the store of this node.
     pub fn open(id: NodeId, place: &Place, events: Option<&Events>) -> anyhow::Result<Store> {
-        let inner: Box<dyn Storage> = match place {
-            Place::Memory => Box::new(MemoryStorage::new()),
-            Place::Folder(folder) => Box::new(RedbStorage::open(folder, id)?),
+        let (inner, is_new): (Box<dyn Storage>, bool) = match place {
+            Place::Memory => (Box::new(MemoryStorage::new()), false),
+            Place::Folder(folder) => {
+                let store = RedbStorage::open(folder, id)?;
+                let is_new = store.is_new();
+                (Box::new(store), is_new)
+            }
         };
         Ok(Store {
             id,
             inner,
             lines: events.map(Events::lines),
             told: None,
+            is_new,
         })
     }
 
