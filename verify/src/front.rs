@@ -1,15 +1,18 @@
 //! The front door: arguments, what is run, what is printed, and the exit status.
 
+mod child;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use biglock_verify::catalogue::{self, Bug};
-use biglock_verify::explore::{Order, orders, search};
-use biglock_verify::harness::{self, Model};
+use biglock_verify::differential::{self, CHECKS, Check, Compared};
+use biglock_verify::explore::{Order, orders};
+use biglock_verify::harness::Model;
 use biglock_verify::jobs::{self, Ended, Said};
+use biglock_verify::models;
 use biglock_verify::output::try_to_write;
 use biglock_verify::page::{Report, Scope};
 use biglock_verify::plant::Nursery;
@@ -18,7 +21,6 @@ use biglock_verify::report::{
     that_were_found, thousands,
 };
 use biglock_verify::spec::trace::{self, Wrong};
-use biglock_verify::{diagram, models};
 use clap::Parser;
 
 /// Checks Biglock's shipped source: every interleaving of each model's threads, without a bound; and every order of the messages of several nodes,
@@ -52,8 +54,8 @@ struct Args {
     /// Search larger sizes as well: for a night.
     #[arg(long)]
     deep: bool,
-    /// With --bugs: print the picture of each.
-    #[arg(long, requires = "bugs")]
+    /// Print the picture of each bug; and, without --bugs, of what was found in models that are broken on purpose.
+    #[arg(long)]
     show: bool,
     /// How many run at a time. Default: the number of cores.
     #[arg(long, value_name = "N")]
@@ -61,6 +63,15 @@ struct Args {
     /// Check the traces of a real cluster instead: the files that its nodes wrote with `biglock node --trace FILE`, all of them.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     trace: Vec<PathBuf>,
+    /// Compare loom with a brute force on this many random programs, instead of the few of an ordinary run.
+    #[arg(long, value_name = "N", conflicts_with_all = ["bugs", "list", "filter", "bless", "json", "report", "trace", "deep", "show"])]
+    differential: Option<u64>,
+    /// With --differential: the seed of the programs.
+    #[arg(long, value_name = "S", default_value_t = differential::SEED, requires = "differential")]
+    seed: u64,
+    /// Run programs for one comparison in this process. For this program's own use.
+    #[arg(long, hide = true, value_name = "CHECK")]
+    worker: Option<String>,
     /// Run one model in this process. For this program's own use.
     #[arg(long, hide = true, value_name = "MODEL")]
     child: Option<String>,
@@ -78,7 +89,10 @@ pub fn main() -> ExitCode {
         if args.unrefined {
             biglock_verify::world::refine_nothing();
         }
-        return child(name, args.threads);
+        return child::child(name, args.threads);
+    }
+    if let Some(name) = &args.worker {
+        return child::worker(name);
     }
     match run(&args) {
         Ok(true) => ExitCode::SUCCESS,
@@ -93,6 +107,9 @@ pub fn main() -> ExitCode {
 fn run(args: &Args) -> Result<bool, String> {
     if !args.trace.is_empty() {
         return check_traces(&args.trace);
+    }
+    if let Some(programs) = args.differential {
+        return compare(args, programs);
     }
     if !args.list {
         try_outputs(args)?;
@@ -134,6 +151,38 @@ fn check_traces(files: &[PathBuf]) -> Result<bool, String> {
     Ok(true)
 }
 
+/// So many random programs are run by one process after the other, and as many such rows at a time as there are cores.
+const ROW: u64 = 500;
+
+/// Random programs, as many as are wanted: loom against a brute force.
+fn compare(args: &Args, programs: u64) -> Result<bool, String> {
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let part = |row: u64| row * ROW..programs.min((row + 1) * ROW);
+    let names: Vec<String> = (0..programs.div_ceil(ROW))
+        .map(|row| format!("programs {:?}", part(row)))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let job = |_, row: usize, progress: &dyn Fn(u64)| {
+        differential::compare(&CHECKS[0], args.seed, part(row as u64), &program, progress)
+    };
+    let finished = |compared: &Result<Compared, String>| match compared {
+        Ok(compared) if compared.difference.is_none() => {
+            format!("{} programs: no difference", compared.programs)
+        }
+        _ => "FAILED".into(),
+    };
+    let at_once = args.jobs.unwrap_or_else(jobs::cores);
+    let mut all = Compared::default();
+    for compared in jobs::spread(&names, at_once, "executions", job, finished) {
+        all.add(compared?);
+    }
+    match &all.difference {
+        Some(difference) => println!("{difference}"),
+        None => print!("{}", all.summary()),
+    }
+    Ok(all.difference.is_none())
+}
+
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
@@ -150,12 +199,14 @@ fn run_models(args: &Args) -> Result<bool, String> {
     let chosen: Vec<&'static Model> = models::all().filter(|model| wanted(model.name)).collect();
     let orders = orders::all().filter(|order| args.deep || !order.deep);
     let orders: Vec<&'static Order> = orders.filter(|order| wanted(order.name)).collect();
-    if chosen.is_empty() && orders.is_empty() {
+    let checks: Vec<&'static Check> = CHECKS.iter().filter(|check| wanted(check.name)).collect();
+    if chosen.is_empty() && orders.is_empty() && checks.is_empty() {
         return Err("no model has such a name: `cargo verify --list` lists them".into());
     }
     if args.list {
         let all = chosen.iter().map(|model| (model.name, model.property));
-        for (name, property) in all.chain(orders.iter().map(|o| (o.name, o.property))) {
+        let all = all.chain(orders.iter().map(|o| (o.name, o.property)));
+        for (name, property) in all.chain(checks.iter().map(|c| (c.name, c.property))) {
             println!("{name:32} {property}");
         }
         return Ok(true);
@@ -163,17 +214,19 @@ fn run_models(args: &Args) -> Result<bool, String> {
     let report = begin_report(args)?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let at_once = args.jobs.unwrap_or_else(jobs::cores);
+    let run = |name, progress: &dyn Fn(u64)| jobs::run_model(&program, name, 1, true, progress);
     let mut threads = run_all(
         &chosen.iter().map(|model| model.name).collect::<Vec<_>>(),
         at_once,
         "executions",
-        |at, progress| {
-            row_of_model(
-                chosen[at],
-                jobs::run_model(&program, chosen[at].name, 1, true, progress),
-            )
-        },
+        |at, progress| row_of_model(chosen[at], run(chosen[at].name, progress)),
     );
+    threads.extend(run_all(
+        &checks.iter().map(|check| check.name).collect::<Vec<_>>(),
+        at_once,
+        "executions",
+        |at, progress| row_of_check(checks[at], run(checks[at].name, progress)),
+    ));
     // Each of these uses all cores.
     let mut messages = run_all(
         &orders.iter().map(|order| order.name).collect::<Vec<_>>(),
@@ -213,9 +266,22 @@ fn run_models(args: &Args) -> Result<bool, String> {
             println!("{}", diagram.as_deref().unwrap_or_default());
         }
     }
+    for row in rows.iter().filter(|_| args.show) {
+        if let Some(Failure {
+            message, diagram, ..
+        }) = &row.found
+        {
+            println!("\n{}: {}", row.name, message.trim());
+            println!("{}", diagram.as_deref().unwrap_or_default());
+        }
+    }
     println!("{}", model_table(&rows));
     let passed = rows.iter().filter(|row| row.passed()).count();
-    let (models, explored): (Vec<_>, Vec<_>) = rows.iter().partition(|row| is_of_threads(row));
+    let (broken, whole): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.found.is_some());
+    let (checkers, whole): (Vec<_>, Vec<_>) =
+        whole.into_iter().partition(|row| row.level == "checker");
+    let whole = whole.into_iter();
+    let (models, explored): (Vec<_>, Vec<_>) = whole.partition(|row| is_of_threads(row));
     if !models.is_empty() {
         let holds = models.iter().filter(|row| row.passed()).count();
         let executions = models.iter().map(|row| row.searched.count()).sum();
@@ -234,6 +300,13 @@ fn run_models(args: &Args) -> Result<bool, String> {
             many(states, "state")
         );
     }
+    if checkers.iter().any(|row| row.passed()) {
+        println!("{}", differential::agree());
+    }
+    if !broken.is_empty() {
+        let times = many(broken.len() as u64, "time");
+        println!("What is broken on purpose was found, {times}.");
+    }
     write_json(args, &rows)?;
     if args.filter.is_some() {
         missing.clear();
@@ -243,7 +316,9 @@ fn run_models(args: &Args) -> Result<bool, String> {
         let deep = orders::all().filter(not_run);
         let deep: Vec<String> = deep.map(|order| order.name.into()).collect();
         let scope = Scope {
-            others: models::all().count() + orders::all().count() - rows.len() - deep.len(),
+            others: models::all().count() + CHECKS.len() + orders::all().count()
+                - rows.len()
+                - deep.len(),
             deep,
             gone: missing.clone(),
             ..scope(args)
@@ -277,7 +352,11 @@ fn run_all(
 ) -> Vec<ModelRow> {
     let job = |_, at: usize, progress: &dyn Fn(u64)| run(at, progress);
     let finished = |row: &ModelRow| {
-        let verdict = if row.passed() { "exhausted" } else { "FAILED" };
+        let verdict = match (row.passed(), &row.found) {
+            (false, _) => "FAILED",
+            (true, Some(_)) => "found",
+            (true, None) => "exhausted",
+        };
         let (count, unit) = (thousands(row.searched.count()), row.searched.unit());
         format!(
             "{:32} {count:>12} {unit}, {verdict}, {:.1} s",
@@ -301,6 +380,7 @@ fn row_of_model(model: &Model, ended: std::io::Result<Ended>) -> ModelRow {
         exhausted: false,
         goals: BTreeMap::new(),
         seconds: 0.0,
+        found: None,
         failure: None,
     };
     row_of(row, ended)
@@ -323,9 +403,35 @@ fn row_of_order(order: &Order, ended: std::io::Result<Ended>) -> ModelRow {
         exhausted: false,
         goals: BTreeMap::new(),
         seconds: 0.0,
+        found: None,
         failure: None,
     };
     row_of(row, ended)
+}
+
+fn row_of_check(check: &Check, ended: std::io::Result<Ended>) -> ModelRow {
+    let row = ModelRow {
+        name: check.name.into(),
+        level: "checker".into(),
+        property: check.property.into(),
+        sizes: "3 to 4 threads".into(),
+        bounds: BTreeMap::new(),
+        searched: Searched::Executions { executions: 0 },
+        exhausted: false,
+        goals: BTreeMap::new(),
+        seconds: 0.0,
+        found: None,
+        failure: None,
+    };
+    let mut row = row_of(row, ended);
+    // Its only picture is the message once more.
+    if let Some(failure) = &mut row.failure {
+        (failure.diagram, failure.drawing) = (None, None);
+    }
+    if let Some(says) = check.finds {
+        row.expect(says);
+    }
+    row
 }
 
 fn row_of(mut row: ModelRow, ended: std::io::Result<Ended>) -> ModelRow {
@@ -489,97 +595,4 @@ fn write_json<T: serde::Serialize>(args: &Args, rows: &[T]) -> Result<(), String
     };
     let text = serde_json::to_string_pretty(rows).map_err(|e| e.to_string())?;
     fs::write(path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))
-}
-
-/// Runs one model here and says how it goes, a line of JSON each.
-fn child(name: &str, threads: usize) -> ExitCode {
-    if let Some(order) = orders::all().find(|order| order.name == name) {
-        explore(order, threads);
-        return ExitCode::SUCCESS;
-    }
-    let Some(model) = models::all().find(|model| model.name == name) else {
-        eprintln!("there is no model {name}");
-        return ExitCode::from(2);
-    };
-    // Set once: loom's coroutines wrap it in one of their own, which hides how they end a thread.
-    std::panic::set_hook(Box::new(|info| {
-        let message = info.payload_as_str().unwrap_or("a panic");
-        // Loom's own words for it are about its threads' numbers, and its own place in the source says nothing.
-        let message = match message.starts_with("deadlock") {
-            true => diagram::DEADLOCK,
-            false => message,
-        };
-        let place = info
-            .location()
-            .filter(|at| at.file().starts_with("verify/") || at.file().starts_with("core/"));
-        let place = place
-            .map(|at| format!(" ({}:{})", at.file(), at.line()))
-            .unwrap_or_default();
-        broke(format!("{message}{place}"));
-    }));
-    let found = harness::check(model, |executions| say(&Said::Progress(executions)));
-    say(&Said::Found {
-        executions: found.executions,
-        depth: None,
-        exhausted: found.exhausted,
-        goals: found
-            .goals
-            .into_iter()
-            .map(|(goal, n)| (goal.into(), n))
-            .collect(),
-    });
-    ExitCode::SUCCESS
-}
-
-/// Explores one configuration here.
-fn explore(order: &'static Order, threads: usize) {
-    let found = search::search(order, threads, |states| say(&Said::Progress(states)));
-    let executions = found.states;
-    say(&match found.broken {
-        Some(broken) => Said::Broke {
-            executions,
-            message: broken.message,
-            diagram: broken.diagram,
-        },
-        None => Said::Found {
-            executions,
-            depth: Some(found.depth),
-            exhausted: found.exhausted,
-            goals: found
-                .goals
-                .into_iter()
-                .map(|(goal, n)| (goal.into(), n))
-                .collect(),
-        },
-    });
-}
-
-/// An execution broke something: says so at once, and goes no further, because what unwinds now would run into locks that nobody leaves.
-fn broke(message: String) {
-    // On a thread of its own: a coroutine's stack is too small to draw on.
-    let drawing = std::thread::Builder::new().spawn(move || {
-        let (executions, events) = harness::current().unwrap_or_default();
-        let diagram = diagram::of_threads(&events, &message);
-        say(&Said::Broke {
-            executions,
-            message,
-            diagram,
-        });
-    });
-    if let Ok(thread) = drawing {
-        let _ = thread.join();
-    }
-    std::process::abort();
-}
-
-fn say(said: &Said) {
-    let mut out = std::io::stdout().lock();
-    let line = match serde_json::to_string(said) {
-        Ok(line) => line,
-        Err(e) => format!("{e}"),
-    };
-    // If nobody listens any more, nothing is left to be done.
-    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() && !out.is_terminal() {
-        std::process::exit(1);
-    }
 }

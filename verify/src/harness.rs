@@ -68,6 +68,19 @@ pub struct Found {
     pub goals: BTreeMap<&'static str, u64>,
 }
 
+/// A lock that is held while the threads are spawned.
+pub trait Gate: Send + Sync {
+    /// Runs `inside` while it is held.
+    fn hold(&self, inside: Box<dyn FnOnce() + '_>);
+}
+
+impl Gate for Engine {
+    fn hold(&self, inside: Box<dyn FnOnce() + '_>) {
+        let mut outside = Outside::claim(GATE);
+        self.monitor().enter(&mut outside, GATE, |_| inside());
+    }
+}
+
 type Body = Box<dyn FnOnce(&mut Outside) + Send>;
 type Check = Box<dyn FnOnce() + Send>;
 type Notes = Arc<Mutex<Vec<Event>>>;
@@ -87,6 +100,7 @@ pub struct Run {
     events: Notes,
     nodes: Mutex<BTreeMap<NodeId, Arc<Engine>>>,
     machines: Mutex<BTreeMap<NodeId, Machine>>,
+    locks: Mutex<Vec<Arc<dyn Gate>>>,
     threads: Mutex<Vec<(&'static str, Body)>>,
     check: Mutex<Option<Check>>,
     choices_made: AtomicUsize,
@@ -173,28 +187,35 @@ fn complete(
     search: &Arc<Search>,
     progress: &Arc<impl Fn(u64) + Send + Sync + 'static>,
 ) -> Option<u64> {
+    let (search, progress) = (search.clone(), progress.clone());
+    exhaust(None, move || {
+        let execution = search.executions.fetch_add(1, Ordering::Relaxed) + 1;
+        if execution.is_multiple_of(2048) {
+            progress(execution);
+        }
+        execute(model, &search);
+    })
+}
+
+/// Runs `body` in every interleaving: no bound, unless one is asked for to see what it would hide. Returns in how many iterations loom says that it
+/// completed, if it says so.
+pub fn exhaust(
+    preemption_bound: Option<usize>,
+    body: impl Fn() + Send + Sync + 'static,
+) -> Option<u64> {
     let mut builder = loom::model::Builder::new();
     builder.max_threads = loom::MAX_THREADS;
     builder.max_branches = MAX_BRANCHES;
     builder.max_permutations = None;
     builder.max_duration = None;
-    builder.preemption_bound = None;
+    builder.preemption_bound = preemption_bound;
     builder.checkpoint_file = None;
     builder.expect_explicit_explore = false;
     builder.location = false;
     builder.log = false;
     let witness = Witness::default();
     let completed = witness.completed.clone();
-    let (search, progress) = (search.clone(), progress.clone());
-    tracing::subscriber::with_default(witness, || {
-        builder.check(move || {
-            let execution = search.executions.fetch_add(1, Ordering::Relaxed) + 1;
-            if execution.is_multiple_of(2048) {
-                progress(execution);
-            }
-            execute(model, &search);
-        });
-    });
+    tracing::subscriber::with_default(witness, || builder.check(body));
     *locked(&completed)
 }
 
@@ -206,6 +227,7 @@ fn execute(model: &'static Model, search: &Arc<Search>) {
         events: Arc::new(Mutex::new(Vec::with_capacity(128))),
         nodes: Mutex::default(),
         machines: Mutex::default(),
+        locks: Mutex::default(),
         threads: Mutex::default(),
         check: Mutex::default(),
         choices_made: AtomicUsize::new(0),
@@ -226,25 +248,26 @@ fn execute(model: &'static Model, search: &Arc<Search>) {
                 model.threads,
                 "the model says how many threads it has"
             );
-            let nodes: Vec<Arc<Engine>> = locked(&run.nodes).values().cloned().collect();
+            let mut gates = locked(&run.locks).clone();
+            gates.extend(
+                locked(&run.nodes)
+                    .values()
+                    .map(|node| node.clone() as Arc<dyn Gate>),
+            );
             let machines: Vec<Machine> = locked(&run.machines).values().cloned().collect();
             let held: Vec<_> = machines.iter().map(Machine::lock).collect();
-            hold(&nodes, Box::new(|| release(&run, threads)));
+            hold(&gates, Box::new(|| release(&run, threads)));
             drop(held);
             loom::explore();
         }
     }
 }
 
-/// Takes the lock of one node after the other, and runs `inside` while it holds them all.
-fn hold(nodes: &[Arc<Engine>], inside: Box<dyn FnOnce() + '_>) {
-    match nodes.split_first() {
+/// Takes one lock after the other, and runs `inside` while it holds them all.
+fn hold(gates: &[Arc<dyn Gate>], inside: Box<dyn FnOnce() + '_>) {
+    match gates.split_first() {
         None => inside(),
-        Some((node, rest)) => {
-            let mut outside = Outside::claim(GATE);
-            node.monitor()
-                .enter(&mut outside, GATE, |_| hold(rest, inside));
-        }
+        Some((gate, rest)) => gate.hold(Box::new(|| hold(rest, inside))),
     }
 }
 
@@ -295,6 +318,11 @@ impl Run {
     /// Registers a node, so that messages find it and the gate holds its lock.
     pub fn register(&self, id: NodeId, engine: Arc<Engine>) {
         locked(&self.nodes).insert(id, engine);
+    }
+
+    /// A lock that is no node's: the gate holds it as well.
+    pub fn register_lock(&self, lock: Arc<dyn Gate>) {
+        locked(&self.locks).push(lock);
     }
 
     /// The node of this name.
@@ -353,7 +381,8 @@ impl Run {
         }
         let nodes = std::mem::take(&mut *locked(&self.nodes));
         let machines = std::mem::take(&mut *locked(&self.machines));
-        drop((nodes, machines));
+        let locks = std::mem::take(&mut *locked(&self.locks));
+        drop((nodes, machines, locks));
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `harness` | runs one model: every interleaving, no bound, exhaustion witnessed |
 //! | `world` | what a model is made of: nodes, disks, network, threads, and the laws that hold in each execution |
 //! | `models` | the models |
+//! | [`differential`] | loom, checked by a brute force, on random programs over the facade |
 //! | [`record`] | what happened in one execution |
 //! | [`diagram`] | one history as a picture: of threads or of nodes, as text or as SVG |
 //! | [`catalogue`] | known bugs: a page and a patch each |
@@ -27,6 +28,7 @@
 
 pub mod catalogue;
 pub mod diagram;
+pub mod differential;
 pub mod explore;
 #[cfg(biglock_loom)]
 pub mod harness;

@@ -72,7 +72,8 @@ impl Report {
     /// If it can't be written.
     pub fn models(&self, rows: &[ModelRow], scope: &Scope) -> Result<(), String> {
         for row in rows {
-            let drawing = row.failure.as_ref().and_then(|f| f.drawing.as_ref());
+            let seen = row.failure.as_ref().or(row.found.as_ref());
+            let drawing = seen.and_then(|f| f.drawing.as_ref());
             self.picture(&row.name, drawing)?;
         }
         self.write("index.html", &of_models(rows, scope))
@@ -136,7 +137,12 @@ fn unfinished(command: &str) -> String {
 /// The page of a run of models.
 pub fn of_models(rows: &[ModelRow], scope: &Scope) -> String {
     let is_model = |row: &&ModelRow| matches!(row.searched, Searched::Executions { .. });
-    let (models, explored): (Vec<&ModelRow>, Vec<&ModelRow>) = rows.iter().partition(is_model);
+    // What is broken on purpose, and what checks the checker, show nothing of Biglock.
+    let whole = rows.iter().filter(|row| row.found.is_none());
+    let (checkers, whole): (Vec<&ModelRow>, Vec<&ModelRow>) =
+        whole.partition(|row| row.level == "checker");
+    let (models, explored): (Vec<_>, Vec<_>) = whole.into_iter().partition(is_model);
+    let found: Vec<&ModelRow> = rows.iter().filter(|row| row.found.is_some()).collect();
     let failed: Vec<&ModelRow> = rows.iter().filter(|row| !row.passed()).collect();
     let body = html! {
         (lead(rows, &models, &explored, scope))
@@ -163,6 +169,16 @@ pub fn of_models(rows: &[ModelRow], scope: &Scope) -> String {
             }
             (model_table(&explored))
         }
+        @if !checkers.is_empty() {
+            h2 { "The checker itself" }
+            p { "Random programs are run by loom and by a brute force that knows nothing of it. They must reach the same ends and the same deadlocks." }
+            (model_table(&checkers))
+        }
+        @if !found.is_empty() {
+            h2 { "Broken on purpose" }
+            p { "What must be found was found." }
+            @for row in found { (was_found(row)) }
+        }
     };
     page("Biglock: what was searched", body)
 }
@@ -175,7 +191,7 @@ fn lead(rows: &[ModelRow], models: &[&ModelRow], explored: &[&ModelRow], scope: 
     };
     let drawn = |row: &ModelRow| row.failure.as_ref().is_some_and(|f| f.drawing.is_some());
     let broken = names(&|row| !row.exhausted && drawn(row));
-    let stopped = names(&|row| !row.exhausted && !drawn(row));
+    let stopped = names(&|row| !row.exhausted && row.found.is_none() && !drawn(row));
     let failed = names(&|row| row.exhausted && !row.passed());
     let whole = broken.is_empty() && stopped.is_empty();
     let holds = |rows: &[&ModelRow]| rows.iter().filter(|row| row.passed()).count();
@@ -231,6 +247,20 @@ fn not_run(scope: &Scope) -> Markup {
         }
         @if scope.filter.is_some() && !scope.deep.is_empty() {
             " Nor what " code { "--deep" } " adds (" (scope.deep.join(", ")) ")."
+        }
+    }
+}
+
+/// What was found where something is broken on purpose.
+fn was_found(row: &ModelRow) -> Markup {
+    let Some(found) = &row.found else {
+        return html! {};
+    };
+    html! {
+        details.found id=(row.name) {
+            summary { b { (row.name) } ": " (row.property) ". Found in execution " (thousands(row.searched.count())) "." }
+            (plain(found.message.trim()))
+            (shown(&row.name, found.drawing.as_ref(), found.diagram.as_deref()))
         }
     }
 }

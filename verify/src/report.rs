@@ -12,7 +12,8 @@ use crate::diagram::Diagram;
 pub struct ModelRow {
     /// Its name.
     pub name: String,
-    /// `threads`: every interleaving of the real node's threads. `messages`: every order of the messages of several nodes.
+    /// `threads`: every interleaving of the real node's threads. `messages`: every order of the messages of several nodes. `checker`:
+    /// random programs, by which loom itself is checked.
     pub level: String,
     /// The sentence that it shows.
     pub property: String,
@@ -29,6 +30,8 @@ pub struct ModelRow {
     pub goals: BTreeMap<String, u64>,
     /// How long it took.
     pub seconds: f64,
+    /// What was found in something that is broken on purpose. Then the search ended there.
+    pub found: Option<Failure>,
     /// What is wrong, if anything is: a broken law, a goal that was missed, a count that changed.
     pub failure: Option<Failure>,
 }
@@ -113,8 +116,26 @@ impl ModelRow {
         });
     }
 
+    /// It is broken on purpose: what it failed with must say this, and then that is what was found.
+    pub fn expect(&mut self, says: &str) {
+        let picture = |failure: &Failure| failure.diagram.as_deref().unwrap_or("").contains(says);
+        match self.failure.take() {
+            Some(failure) if failure.message.contains(says) || picture(&failure) => {
+                self.found = Some(failure);
+            }
+            Some(failure) => {
+                let message = format!("not found in it: {says}; but {}", failure.message);
+                self.failure = Some(Failure { message, ..failure });
+            }
+            None => self.fail(format!("it is broken on purpose, and nobody found: {says}")),
+        }
+    }
+
     /// Fails a search that was not completed, or that never reached what it must.
     pub fn judge(&mut self) {
+        if self.found.is_some() {
+            return;
+        }
         if !self.exhausted {
             self.fail("the search was not completed: this run shows nothing");
         }
@@ -174,6 +195,7 @@ pub fn model_table(rows: &[ModelRow]) -> String {
     for row in rows {
         let verdict = match (&row.failure, row.exhausted) {
             (Some(_), _) => Cell::new("FAILED").fg(Color::Red),
+            (None, _) if row.found.is_some() => Cell::new("found").fg(Color::Green),
             (None, true) => Cell::new("yes").fg(Color::Green),
             (None, false) => Cell::new("no").fg(Color::Red),
         };
@@ -322,8 +344,25 @@ mod tests {
             exhausted,
             goals: [("waited".to_string(), goal)].into(),
             seconds: 0.1,
+            found: None,
             failure: None,
         }
+    }
+
+    #[test]
+    fn what_is_broken_on_purpose_passes_if_it_is_found_and_only_then() {
+        let mut missed = row(10, true, 1);
+        missed.expect("money is missing");
+        assert!(!missed.passed());
+        let broke = |message: &str| {
+            let mut row = row(10, false, 0);
+            row.fail(message);
+            row.expect("money is missing");
+            row.judge();
+            row
+        };
+        assert!(broke("execution 3: money is missing").passed());
+        assert!(!broke("execution 3: there is too much money").passed());
     }
 
     #[test]

@@ -8,8 +8,13 @@
 //!
 //! Reference counts are std's `Arc` in both builds: they order nothing that a reader of this crate relies on.
 
+pub(crate) use imp::Board;
 pub use imp::{Activity, ThreadActivity};
-pub(crate) use imp::{Board, Condvar, JoinHandle, Mutex, MutexGuard, spawn};
+#[cfg(not(biglock_loom))]
+pub(crate) use imp::{Condvar, JoinHandle, Mutex, MutexGuard, spawn};
+// Under loom whoever checks the checker needs the facade itself: nobody links such a build.
+#[cfg(biglock_loom)]
+pub use imp::{Condvar, JoinHandle, Mutex, MutexGuard, spawn};
 
 #[cfg(all(
     feature = "deadlock-detection",
@@ -141,17 +146,20 @@ mod imp {
     /// The default of both is 32 kB, which an assertion that formats a message overflows. Loom counts words, shuttle bytes.
     const STACK: usize = if cfg!(biglock_loom) { 0x8000 } else { 0x40000 };
 
-    pub(crate) struct Mutex<T>(checked::Mutex<T>);
+    /// A mutex that the checker schedules.
+    pub struct Mutex<T>(checked::Mutex<T>);
 
     /// Loom's guard moves through a wait, parking_lot's is lent: an `Option` makes the two alike.
-    pub(crate) struct MutexGuard<'a, T>(Option<checked::MutexGuard<'a, T>>);
+    pub struct MutexGuard<'a, T>(Option<checked::MutexGuard<'a, T>>);
 
     impl<T> Mutex<T> {
-        pub(crate) fn new(value: T) -> Mutex<T> {
+        /// An unlocked mutex.
+        pub fn new(value: T) -> Mutex<T> {
             Mutex(checked::Mutex::new(value))
         }
 
-        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        /// Waits for the lock and takes it.
+        pub fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(Some(
                 self.0
                     .lock()
@@ -173,14 +181,18 @@ mod imp {
         }
     }
 
-    pub(crate) struct Condvar(checked::Condvar);
+    /// A condvar that the checker schedules.
+    pub struct Condvar(checked::Condvar);
 
     impl Condvar {
-        pub(crate) fn new() -> Condvar {
+        /// A condvar on which nobody waits.
+        #[allow(clippy::new_without_default, reason = "the other half has none either")]
+        pub fn new() -> Condvar {
             Condvar(checked::Condvar::new())
         }
 
-        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>, timeout: Option<Duration>) {
+        /// Gives up the lock, sleeps until a broadcast, and takes the lock again. No timeout is allowed here.
+        pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>, timeout: Option<Duration>) {
             assert!(
                 timeout.is_none(),
                 "a model has a manual clock: under a checker, time is one more thread that broadcasts"
@@ -193,15 +205,18 @@ mod imp {
             );
         }
 
-        pub(crate) fn notify_all(&self) {
+        /// Wakes all who sleep.
+        pub fn notify_all(&self) {
             self.0.notify_all();
         }
     }
 
-    pub(crate) struct JoinHandle(thread::JoinHandle<()>);
+    /// A thread that was spawned and must be joined.
+    pub struct JoinHandle(thread::JoinHandle<()>);
 
     impl JoinHandle {
-        pub(crate) fn join(self) -> bool {
+        /// Waits until the thread has ended.
+        pub fn join(self) -> bool {
             self.0.join().is_ok()
         }
 
@@ -210,10 +225,11 @@ mod imp {
         }
     }
 
-    pub(crate) fn spawn(
-        name: &str,
-        body: impl FnOnce() + Send + 'static,
-    ) -> io::Result<JoinHandle> {
+    /// Starts a named thread.
+    ///
+    /// # Errors
+    /// None: the checkers give threads, or panic.
+    pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle> {
         let thread = thread::Builder::new()
             .name(name.into())
             .stack_size(STACK)

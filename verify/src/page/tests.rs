@@ -21,6 +21,7 @@ fn row(name: &str, exhausted: bool) -> ModelRow {
         exhausted,
         goals: [("votes <all>".to_string(), 1_234)].into(),
         seconds: 0.25,
+        found: None,
         failure: None,
     };
     row.judge();
@@ -220,6 +221,18 @@ fn the_page_says_what_was_not_run() {
         "{most}"
     );
     assert!(said(&scope(None, 0, &[])).contains("nothing; all there is was run."));
+}
+
+#[test]
+fn what_was_found_on_purpose_is_no_failure_and_is_drawn() {
+    let mut found = broken("course-bank-two-sections");
+    found.expect("two <leaders>");
+    let page = of_models(&[row("good", true), found], &Scope::default());
+    let text = seen(&page);
+    assert!(text.contains("Broken on purpose"));
+    assert!(!text.contains("Not exhausted") && !text.contains("What is wrong"));
+    assert!(text.contains("1 of 1 model holds"));
+    assert!(text.contains("<svg"));
 }
 
 #[test]
