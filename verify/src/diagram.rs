@@ -20,6 +20,14 @@ pub use threads::of_threads;
 /// What ends an execution in which whoever is left waits.
 pub const DEADLOCK: &str = "deadlock: whoever is left waits, and nobody can end it";
 
+/// A section, and of which node it is. What has no nodes has 0 in their place.
+fn place(node: u64, section: &str) -> String {
+    match node {
+        0 => section.into(),
+        id => format!("node {id}: {section}"),
+    }
+}
+
 /// What is drawn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagram {
@@ -52,7 +60,7 @@ pub enum Row {
 /// What a thread does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Act {
-    /// It asks for the lock of this node, to do this.
+    /// It asks for the lock of this node (0 if there are none), to do this.
     Wants(u64, String),
     /// It has it.
     Enters(u64, String),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use biglock_verify::catalogue::{self, Bug};
+use biglock_verify::course::{self, Lesson};
 use biglock_verify::differential::{self, CHECKS, Check, Compared};
 use biglock_verify::explore::{Order, orders};
 use biglock_verify::harness::Model;
@@ -199,13 +200,17 @@ fn run_models(args: &Args) -> Result<bool, String> {
     let chosen: Vec<&'static Model> = models::all().filter(|model| wanted(model.name)).collect();
     let orders = orders::all().filter(|order| args.deep || !order.deep);
     let orders: Vec<&'static Order> = orders.filter(|order| wanted(order.name)).collect();
+    let lessons: Vec<&'static Lesson> = course::all()
+        .filter(|lesson| wanted(lesson.model.name))
+        .collect();
     let checks: Vec<&'static Check> = CHECKS.iter().filter(|check| wanted(check.name)).collect();
-    if chosen.is_empty() && orders.is_empty() && checks.is_empty() {
+    if chosen.is_empty() && orders.is_empty() && lessons.is_empty() && checks.is_empty() {
         return Err("no model has such a name: `cargo verify --list` lists them".into());
     }
     if args.list {
         let all = chosen.iter().map(|model| (model.name, model.property));
         let all = all.chain(orders.iter().map(|o| (o.name, o.property)));
+        let all = all.chain(lessons.iter().map(|l| (l.model.name, l.model.property)));
         for (name, property) in all.chain(checks.iter().map(|c| (c.name, c.property))) {
             println!("{name:32} {property}");
         }
@@ -221,6 +226,15 @@ fn run_models(args: &Args) -> Result<bool, String> {
         "executions",
         |at, progress| row_of_model(chosen[at], run(chosen[at].name, progress)),
     );
+    threads.extend(run_all(
+        &lessons
+            .iter()
+            .map(|lesson| lesson.model.name)
+            .collect::<Vec<_>>(),
+        at_once,
+        "executions",
+        |at, progress| row_of_lesson(lessons[at], run(lessons[at].model.name, progress)),
+    ));
     threads.extend(run_all(
         &checks.iter().map(|check| check.name).collect::<Vec<_>>(),
         at_once,
@@ -316,7 +330,10 @@ fn run_models(args: &Args) -> Result<bool, String> {
         let deep = orders::all().filter(not_run);
         let deep: Vec<String> = deep.map(|order| order.name.into()).collect();
         let scope = Scope {
-            others: models::all().count() + CHECKS.len() + orders::all().count()
+            others: models::all().count()
+                + course::all().count()
+                + CHECKS.len()
+                + orders::all().count()
                 - rows.len()
                 - deep.len(),
             deep,
@@ -407,6 +424,15 @@ fn row_of_order(order: &Order, ended: std::io::Result<Ended>) -> ModelRow {
         failure: None,
     };
     row_of(row, ended)
+}
+
+fn row_of_lesson(lesson: &Lesson, ended: std::io::Result<Ended>) -> ModelRow {
+    let mut row = row_of_model(&lesson.model, ended);
+    row.level = "course".into();
+    if let Some(says) = lesson.finds {
+        row.expect(says);
+    }
+    row
 }
 
 fn row_of_check(check: &Check, ended: std::io::Result<Ended>) -> ModelRow {

@@ -8,6 +8,7 @@
 //! | `harness` | runs one model: every interleaving, no bound, exhaustion witnessed |
 //! | `world` | what a model is made of: nodes, disks, network, threads, and the laws that hold in each execution |
 //! | `models` | the models |
+//! | `course` | the programs of the course, broken and mended, as models |
 //! | [`differential`] | loom, checked by a brute force, on random programs over the facade |
 //! | [`record`] | what happened in one execution |
 //! | [`diagram`] | one history as a picture: of threads or of nodes, as text or as SVG |
@@ -27,6 +28,8 @@
 #![forbid(unsafe_code)]
 
 pub mod catalogue;
+#[cfg(biglock_loom)]
+pub mod course;
 pub mod diagram;
 pub mod differential;
 pub mod explore;

@@ -176,7 +176,7 @@ pub fn of_models(rows: &[ModelRow], scope: &Scope) -> String {
         }
         @if !found.is_empty() {
             h2 { "Broken on purpose" }
-            p { "What must be found was found." }
+            p { "What must be found was found: in programs of the course, and in comparisons of the checker." }
             @for row in found { (was_found(row)) }
         }
     };

@@ -109,7 +109,7 @@ fn members(set: u16) -> String {
 pub enum Event {
     /// A thread made a step in a section of a node.
     Section {
-        /// Whose lock it is.
+        /// Whose lock it is; 0 if there are no nodes.
         node: NodeId,
         /// The thread.
         thread: &'static str,
@@ -138,6 +138,13 @@ pub enum Event {
         /// The new end of the log, if there is one: the index of its first entry, and how many there are.
         log: Option<(u64, usize)>,
     },
+    /// What a thread, which has the lock, made of what it guards: in programs that have no node.
+    Changed {
+        /// The thread.
+        thread: &'static str,
+        /// How that looks now.
+        text: String,
+    },
     /// Anything else that is worth a line.
     Note {
         /// The thread.
@@ -154,6 +161,7 @@ impl Event {
             Event::Section { thread, .. }
             | Event::Sent { thread, .. }
             | Event::Wrote { thread, .. }
+            | Event::Changed { thread, .. }
             | Event::Note { thread, .. } => thread,
         }
     }

@@ -12,8 +12,8 @@ use crate::diagram::Diagram;
 pub struct ModelRow {
     /// Its name.
     pub name: String,
-    /// `threads`: every interleaving of the real node's threads. `messages`: every order of the messages of several nodes. `checker`:
-    /// random programs, by which loom itself is checked.
+    /// `threads`: every interleaving of the real node's threads. `messages`: every order of the messages of several nodes. `course`: a program of
+    /// the course, under the same lock. `checker`: random programs, by which loom itself is checked.
     pub level: String,
     /// The sentence that it shows.
     pub property: String,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::Markup;
 
 use super::canvas::{Canvas, Frame, LIFE, LINE, PAD};
-use super::{Act, DEADLOCK, Diagram, Row, Story, nodes};
+use super::{Act, DEADLOCK, Diagram, Row, Story, nodes, place};
 use crate::report::thousands;
 
 /// Between two lanes of threads.
@@ -382,7 +382,7 @@ impl<'a> Drawing<'a> {
             let thread = &self.threads[lane];
             // Who is inside a box shows it: the box has no end.
             let text = match (thread.wants, thread.asleep) {
-                (Some((node, section)), _) => format!("wants node {node}: {section}"),
+                (Some((node, section)), _) => format!("wants {}", place(node, section)),
                 (None, Some((_, what))) if deadlock => format!("still waits for {what}"),
                 // Perhaps it was woken, and had not yet its turn.
                 (None, Some((_, what))) => format!("last seen waiting for {what}"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Act, Cause, Diagram, Journey, Row, Story};
+use super::{Act, Cause, Diagram, Journey, Row, Story, place};
 
 /// The longest text in the lane of a thread. A longer line is broken.
 const THREAD: usize = 34;
@@ -57,11 +57,11 @@ fn threads(lanes: &[String], rows: &[Row]) -> Vec<String> {
             }
             Act::Enters(node, section) => {
                 open.insert(thread, Open::Inside(*node, section));
-                format!("+ node {node}: {section}")
+                format!("+ {}", place(*node, section))
             }
             Act::Wakes(node, section) => {
                 open.insert(thread, Open::Inside(*node, section));
-                format!("+ node {node}: wakes")
+                format!("+ {}", place(*node, "wakes"))
             }
             Act::Changes(change) => format!("| {change}"),
             Act::Sleeps(what) => {
@@ -83,9 +83,9 @@ fn threads(lanes: &[String], rows: &[Row]) -> Vec<String> {
     for (thread, open) in open {
         let lane = lanes.iter().position(|name| name == thread).unwrap_or(0);
         let line = match open {
-            Open::Wants(node, section) => format!("? wants node {node}: {section}"),
+            Open::Wants(node, section) => format!("? wants {}", place(node, section)),
             Open::Asleep(what) => format!("? still waits for {what}"),
-            Open::Inside(node, section) => format!("? inside node {node}: {section}"),
+            Open::Inside(node, section) => format!("? inside {}", place(node, section)),
         };
         put(&mut lines, lane, &line);
     }

@@ -99,6 +99,7 @@ impl Teller {
                 let line = format!("disk of {}: {}, {vote}{log}", node.0, hard_state.term);
                 self.did(thread, Act::Writes(line));
             }
+            Event::Changed { ref text, .. } => self.did(thread, Act::Changes(text.clone())),
             Event::Note { text, .. } => self.did(thread, Act::Notes(text.into())),
         }
     }

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use biglock_verify::course;
 use biglock_verify::differential::{self, CHECKS, Check};
 use biglock_verify::explore::{Order, orders, search};
 use biglock_verify::harness;
@@ -30,7 +31,9 @@ pub fn child(name: &str, threads: usize) -> ExitCode {
         check_the_checker(check);
         return ExitCode::SUCCESS;
     }
-    let Some(model) = models::all().find(|model| model.name == name) else {
+    let lessons = course::all().map(|lesson| &lesson.model);
+    let mut all = models::all().chain(lessons);
+    let Some(model) = all.find(|model| model.name == name) else {
         eprintln!("there is no model {name}");
         return ExitCode::from(2);
     };

@@ -1,0 +1,217 @@
+//! The programs of the course as models: MIT 6.824, lectures 2 and 5. Each is here broken, as the lecture shows it, and mended.
+//!
+//! Every file is a lesson and can be read from top to bottom. `cargo verify course` runs them all; with `--show` it prints what it found. What
+//! they share with Biglock is the lock: [`Monitor`] on the facade, so a program that holds here holds in every interleaving of the real thing.
+//!
+//! | lesson | about |
+//! |---|---|
+//! | [`bank`] | locks protect invariants, not accesses |
+//! | [`tally`] | five ways to count votes while you wait for them |
+//! | [`periodic`] | a loop, and how to end it |
+//! | [`crawler`] | who may fetch a page is decided and noted in one section |
+//! | [`group`] | to wait for threads, count them before they start |
+//! | [`channel`] | a channel is a lock and a condvar |
+//! | [`once`] | a request that is sent again must not run again |
+//!
+//! The lecture's two bugs of Raft itself, and those of its debugging session, are planted in the real source: K1 to K14 of the catalogue.
+
+pub mod bank;
+pub mod channel;
+pub mod crawler;
+pub mod group;
+pub mod once;
+pub mod periodic;
+pub mod tally;
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use biglock::lock::{Guarded, Look, Monitor, Observer, Outside, Section, Step};
+use biglock::{Clock, NodeId, Time};
+
+use crate::harness::{GATE, Gate, Model, Run, Start};
+use crate::record::Event;
+use crate::world::World;
+
+/// A program of the course.
+pub struct Lesson {
+    /// The program as a model.
+    pub model: Model,
+    /// If it is broken: what must be found.
+    pub finds: Option<&'static str>,
+}
+
+/// All of them, in the order of the table.
+pub fn all() -> impl Iterator<Item = &'static Lesson> {
+    [
+        bank::LESSONS,
+        tally::LESSONS,
+        periodic::LESSONS,
+        crawler::LESSONS,
+        group::LESSONS,
+        channel::LESSONS,
+        once::LESSONS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// A program that holds in every interleaving.
+const fn mended(
+    name: &'static str,
+    property: &'static str,
+    threads: usize,
+    goals: &'static [&'static str],
+    body: fn(&World),
+) -> Lesson {
+    Lesson {
+        model: Model {
+            name,
+            property,
+            threads,
+            goals,
+            start: Start::Gated,
+            crashes: false,
+            body,
+        },
+        finds: None,
+    }
+}
+
+/// A program in which this must be found.
+const fn broken(
+    name: &'static str,
+    property: &'static str,
+    threads: usize,
+    finds: &'static str,
+    body: fn(&World),
+) -> Lesson {
+    Lesson {
+        finds: Some(finds),
+        ..mended(name, property, threads, &[], body)
+    }
+}
+
+/// What the threads of a lesson share.
+pub trait State: Clone + PartialEq + Send + 'static {
+    /// How it looks, in a few words: for the picture.
+    fn show(&self) -> String;
+}
+
+/// One lock, one condvar, and what they guard. Whoever leaves a section in which something changed wakes all who wait.
+pub type Lock<S> = Arc<Monitor<Held<S>>>;
+
+/// What is behind the lock.
+pub struct Held<S>(S);
+
+/// A lock of this program. Its threads wait at it until all of them are there.
+pub fn lock<S: State>(world: &World, state: S) -> Lock<S> {
+    let watch = Watch {
+        run: world.run.clone(),
+        seen: Mutex::new(state.clone()),
+    };
+    let monitor = Monitor::with_clock(Held(state), Clock::manual()).observed_by(Arc::new(watch));
+    let lock = Arc::new(monitor);
+    world.run.register_lock(lock.clone());
+    lock
+}
+
+/// To wait in a section: in a loop, around a predicate.
+pub trait Wait<S> {
+    /// Sleeps until it is `ready`. `what` completes "the thread waits for ...".
+    fn wait(&mut self, what: &'static str, ready: impl Fn(&S) -> bool);
+
+    /// The same, and until this time at the longest.
+    fn wait_until_time(&mut self, what: &'static str, by: Time, ready: impl Fn(&S) -> bool);
+}
+
+impl<S: State> Wait<S> for Section<'_, Held<S>> {
+    fn wait(&mut self, what: &'static str, ready: impl Fn(&S) -> bool) {
+        self.wait_until((), what, |held, _| match ready(held) {
+            true => Look::Ready(()),
+            false => Look::NotBefore(None),
+        });
+    }
+
+    fn wait_until_time(&mut self, what: &'static str, by: Time, ready: impl Fn(&S) -> bool) {
+        self.wait_until((), what, |held, now| match now >= by || ready(held) {
+            true => Look::Ready(()),
+            false => Look::NotBefore(Some(by)),
+        });
+    }
+}
+
+impl<S> Deref for Held<S> {
+    type Target = S;
+    fn deref(&self) -> &S {
+        &self.0
+    }
+}
+
+impl<S> DerefMut for Held<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.0
+    }
+}
+
+impl<S: State> Guarded for Held<S> {
+    type Digest = S;
+    type Audience = ();
+    const AUDIENCES: &'static [()] = &[()];
+
+    fn digest(&self) -> S {
+        self.0.clone()
+    }
+
+    fn check(&self, _: &S) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn give_up(&mut self, _: &'static str) {}
+}
+
+impl<S: State> Gate for Monitor<Held<S>> {
+    fn hold(&self, inside: Box<dyn FnOnce() + '_>) {
+        self.enter(&mut Outside::claim(GATE), GATE, |_| inside());
+    }
+}
+
+/// Takes notes, for the picture.
+struct Watch<S> {
+    run: Arc<Run>,
+    seen: Mutex<S>,
+}
+
+impl<S: State> Observer<Held<S>> for Watch<S> {
+    fn observe(
+        &self,
+        thread: &'static str,
+        section: &'static str,
+        step: Step,
+        state: Option<&Held<S>>,
+    ) {
+        if thread == GATE {
+            return;
+        }
+        match step {
+            Step::Wants => self.run.arrived(),
+            Step::Waits(what) if self.run.gate_is_open() => self.run.reached(what),
+            _ => {}
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Step::Waits(_) | Step::Left(_), Some(state)) = (step, state)
+            && *seen != state.0
+        {
+            *seen = state.0.clone();
+            let text = seen.show();
+            self.run.record(Event::Changed { thread, text });
+        }
+        self.run.record(Event::Section {
+            node: NodeId(0),
+            thread,
+            section,
+            step,
+            view: None,
+        });
+    }
+}
