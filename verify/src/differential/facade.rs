@@ -25,7 +25,7 @@ use crate::harness::exhaust;
 const PATIENCE: usize = 16;
 
 thread_local! {
-    /// Who is held. All threads of a search run on one thread of the system, so this is where the undertaker finds them.
+    /// Which mutexes are held. All threads of a search run on one thread of the system, so this is where the undertaker finds them.
     static HELD: RefCell<Vec<Option<MutexGuard<'static, u8>>>> = const { RefCell::new(Vec::new()) };
 }
 
