@@ -192,7 +192,7 @@ fn a_storage_with_a_gap_is_refused() {
     }
     let transport = LocalNetwork::new().transport(1);
     let refused = Node::start(Config::new(1, [1, 2]), Gap, transport, KvStore::new());
-    let why = refused.err().expect("a gap").to_string();
+    let why = refused.expect_err("a gap").to_string();
     assert!(
         why.contains("does not begin where its snapshot ends"),
         "{why}"
