@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use biglock::rules::{BadChange, Change};
+use biglock::rules::Change;
 use biglock::{NodeId, Position, SessionReply, SessionRequest, Time};
 use bytes::Bytes;
 
@@ -153,7 +153,7 @@ impl Client {
         let session = match &mut self.session {
             Some(session) => session,
             None => {
-                let id = self.open(until).map_err(ClientError::before_it_was_sent)?;
+                let id = self.open(until).map_err(|why| why.having_sent(false))?;
                 self.session.insert(Session { id, next: 1 })
             }
         };
@@ -205,8 +205,8 @@ impl Client {
         }
     }
 
-    /// Changes the members, one node at a time, and returns when that is committed. A change that an earlier sending may have made, and that is
-    /// found to be made already, counts as made.
+    /// Changes the members, one node at a time, and returns when that is committed. If it is refused, and an earlier sending may have made it,
+    /// the [members](Client::members) are asked for: when what was asked for is so, it counts as made, whoever made it.
     ///
     /// # Errors
     /// If it makes no sense, a learner has not caught up yet, or there is no answer in time.
@@ -218,8 +218,13 @@ impl Client {
         let maybe_made = in_doubt > 1;
         match outcome {
             Outcome::Changed => Ok(()),
-            Outcome::Refused(Refused::Change(why)) if maybe_made && is_made(&change, &why) => {
-                Ok(())
+            Outcome::Refused(Refused::Change(_)) if maybe_made => {
+                let listed = self.list(until);
+                let (members, _) = listed.map_err(|why| why.having_sent(true))?;
+                if is_so(&change, &members) {
+                    return Ok(());
+                }
+                Err(ClientError::of(outcome))
             }
             other => Err(ClientError::of(other)),
         }
@@ -274,17 +279,19 @@ impl Client {
     }
 }
 
-/// Whether what the change was to bring about is there.
-fn is_made(change: &Change, why: &BadChange) -> bool {
-    matches!(
-        (change, why),
-        (Change::AddLearner { .. }, BadChange::AlreadyAMember(_))
-            | (
-                Change::Promote(_) | Change::Demote(_),
-                BadChange::NoDifference(_)
-            )
-            | (Change::Remove(_), BadChange::NotAMember(_))
-    )
+/// Whether what the change was to bring about is so.
+fn is_so(change: &Change, members: &BTreeMap<NodeId, Listed>) -> bool {
+    let votes = |id| members.get(id).map(|member| member.voter);
+    match change {
+        // One that can't be reached as it was asked for is somewhere else, as far as anybody can tell.
+        Change::AddLearner { id, address } => {
+            let there = members.get(id).and_then(|member| member.address);
+            there.is_some_and(|there| address.parse() == Ok(there))
+        }
+        Change::Promote(id) => votes(id) == Some(true),
+        Change::Demote(id) => votes(id) == Some(false),
+        Change::Remove(id) => votes(id).is_none(),
+    }
 }
 
 impl fmt::Debug for Client {

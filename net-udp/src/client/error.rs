@@ -101,13 +101,13 @@ impl ClientError {
         }
     }
 
-    /// The same, when what was to be done was not even sent.
-    pub(super) fn before_it_was_sent(self) -> ClientError {
+    /// The same, when what failed was asked before what was to be done was sent, or after.
+    pub(super) fn having_sent(self, sent: bool) -> ClientError {
         match self {
             ClientError::TimedOut { timeout, heard, .. } => ClientError::TimedOut {
                 timeout,
                 heard,
-                may_have_run: false,
+                may_have_run: sent,
             },
             other => other,
         }

@@ -74,7 +74,8 @@ struct Question {
     until: Time,
     length: usize,
     sent: u32,
-    in_doubt: u32,
+    /// How often it was sent to each, less how often that one said that it was not even begun.
+    in_doubt: BTreeMap<NodeId, u32>,
     /// How often one node named another since the last pause.
     hops: u32,
     wait: Duration,
@@ -138,7 +139,7 @@ impl Exchange {
             until,
             length: self.write(ask)?,
             sent: 0,
-            in_doubt: 0,
+            in_doubt: BTreeMap::new(),
             hops: 0,
             wait: FIRST_WAIT,
             pause: FIRST_PAUSE,
@@ -150,7 +151,7 @@ impl Exchange {
             if let Some(outcome) = answer {
                 return Ok(Answered {
                     outcome,
-                    in_doubt: question.in_doubt,
+                    in_doubt: question.in_doubt.values().sum(),
                 });
             }
         }
@@ -205,19 +206,16 @@ impl Exchange {
     fn try_once(&mut self, question: &mut Question) -> Option<Outcome> {
         self.send(question.length);
         question.sent += 1;
-        question.in_doubt += 1;
         let asked = self.target;
+        *question.in_doubt.entry(asked).or_default() += 1;
         let by = question.until.min(self.now() + question.wait);
-        let Some(outcome) = self.hear(Some(asked), by) else {
+        let Some(outcome) = self.hear(question, Some(asked), by) else {
             // Once more if the datagram was lost, but by way of the others.
             question.wait = LONGEST_WAIT.min(question.wait * 2);
             question.silent = Some((asked, self.now() + FIRST_WAIT));
             self.turn(question.whom);
             return None;
         };
-        if matches!(outcome, Outcome::NotLeader { .. } | Outcome::Busy) {
-            question.in_doubt -= 1;
-        }
         match outcome {
             Outcome::NotLeader {
                 leader: Some((leader, address)),
@@ -287,11 +285,16 @@ impl Exchange {
         let until = self.now() + question.pause.mul_f64(part);
         question.hops = 0;
         question.pause = LONGEST_PAUSE.min(question.pause * 2);
-        self.hear(None, question.until.min(until))
+        self.hear(question, None, question.until.min(until))
     }
 
     /// Waits for an outcome of the latest request: for any that ends the matter, whoever sends it, and for any at all from `asked`.
-    fn hear(&mut self, asked: Option<NodeId>, until: Time) -> Option<Outcome> {
+    fn hear(
+        &mut self,
+        question: &mut Question,
+        asked: Option<NodeId>,
+        until: Time,
+    ) -> Option<Outcome> {
         loop {
             let left = until.since(self.now());
             if left.is_zero() {
@@ -314,6 +317,12 @@ impl Exchange {
             } = reply;
             if (client, xid) != (self.client, self.xid) {
                 continue;
+            }
+            // It may come late, when somebody else is asked already.
+            if matches!(outcome, Outcome::NotLeader { .. } | Outcome::Busy)
+                && let Some(doubts) = question.in_doubt.get_mut(&from)
+            {
+                *doubts = doubts.saturating_sub(1);
             }
             if asked == Some(from) || ends(&outcome) {
                 if self.servers.contains_key(&from) {

@@ -17,15 +17,15 @@ use crate::bytes;
 use crate::cluster::{CLUSTER, Cluster, PATIENCE, bind, loopback};
 
 /// Something that answers at an address until it is dropped.
-struct Fake {
-    at: SocketAddr,
+pub struct Fake {
+    pub at: SocketAddr,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Fake {
     /// Each datagram goes to `hear`, with the socket to answer from.
-    fn new(mut hear: impl FnMut(&UdpSocket, &[u8], SocketAddr) + Send + 'static) -> Fake {
+    pub fn new(mut hear: impl FnMut(&UdpSocket, &[u8], SocketAddr) + Send + 'static) -> Fake {
         let socket = UdpSocket::bind(loopback()).unwrap();
         let wait = Duration::from_millis(20);
         socket.set_read_timeout(Some(wait)).unwrap();
@@ -65,11 +65,18 @@ impl Drop for Fake {
     }
 }
 
-fn request(datagram: &[u8]) -> Option<ClientRequest> {
+pub fn request(datagram: &[u8]) -> Option<ClientRequest> {
     match codec::decode_request(datagram, CLUSTER) {
         Ok(Request::Client(request)) => Some(request),
         _ => None,
     }
+}
+
+/// Sends a reply as if this node did.
+pub fn send(socket: &UdpSocket, id: u64, reply: &ClientReply, to: SocketAddr) {
+    let mut buffer = [0; SAFE_DATAGRAM];
+    let datagram = codec::encode_client_reply(&mut buffer, CLUSTER, NodeId(id), reply).unwrap();
+    socket.send_to(datagram, to).unwrap();
 }
 
 /// A network that loses the first reply to everything, and brings every request three times.
@@ -166,16 +173,13 @@ fn server(mut answer: impl FnMut(u32) -> Option<SessionReply> + Send + 'static) 
             _ => None,
         };
         if let Some(reply) = reply {
-            let mut buffer = [0; SAFE_DATAGRAM];
             let outcome = Outcome::Session(reply);
             let reply = ClientReply {
                 client,
                 xid,
                 outcome,
             };
-            let datagram =
-                codec::encode_client_reply(&mut buffer, CLUSTER, NodeId(1), &reply).unwrap();
-            socket.send_to(datagram, from).unwrap();
+            send(socket, 1, &reply, from);
         }
     })
 }

@@ -4,6 +4,7 @@ mod cluster;
 mod doubt;
 mod members;
 mod protocol;
+mod refused;
 
 use std::time::Duration;
 

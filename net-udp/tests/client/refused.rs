@@ -1,0 +1,149 @@
+//! Changes of the members that are refused after they were sent again, so that nobody knows whether the first sending made them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use biglock::NodeId;
+use biglock::rules::{BadChange, Change};
+use biglock_udp::codec::{Ask, ClientReply, ClientRequest, Listed, Outcome, Refused};
+use biglock_udp::{Client, ClientConfig, ClientError};
+
+use crate::cluster::{CLUSTER, PATIENCE};
+use crate::doubt::{Fake, request, send};
+
+const FOUR: NodeId = NodeId(4);
+
+fn at(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+/// A client of these nodes, which are all this one.
+fn client(fake: &Fake, nodes: u64) -> Client {
+    let servers = (1..=nodes).map(|id| (NodeId(id), fake.at));
+    let mut config = ClientConfig::new(CLUSTER, servers);
+    config.timeout = PATIENCE;
+    Client::connect(config).unwrap()
+}
+
+/// Something that lists node 1, and 4 if it is there, and has `answer` for changes: given how many were sent and which, it
+/// says who replies what.
+fn lists(
+    four: Option<Listed>,
+    mut answer: impl FnMut(u32, Change) -> Vec<(u64, Outcome)> + Send + 'static,
+) -> Fake {
+    let mut changes = 0;
+    Fake::new(move |socket, datagram, from| {
+        let ClientRequest { client, xid, ask } = request(datagram).unwrap();
+        let replies = match ask {
+            Ask::Members => {
+                let one = Listed {
+                    voter: true,
+                    address: Some(at(1)),
+                };
+                let mut members = BTreeMap::from([(NodeId(1), one)]);
+                members.extend(four.clone().map(|four| (FOUR, four)));
+                let leader = Some(NodeId(1));
+                vec![(1, Outcome::Members { members, leader })]
+            }
+            Ask::Change(change) => {
+                changes += 1;
+                answer(changes, change)
+            }
+            other => panic!("{other:?}"),
+        };
+        for (id, outcome) in replies {
+            let reply = ClientReply {
+                client,
+                xid,
+                outcome,
+            };
+            send(socket, id, &reply, from);
+        }
+    })
+}
+
+/// The first sending may have made it: that is believed if the list has what was asked for, and not otherwise.
+#[test]
+fn a_change_that_is_refused_in_doubt_was_made_if_the_list_says_so() {
+    let listed = |voter, port: Option<u16>| {
+        let address = port.map(at);
+        Some(Listed { voter, address })
+    };
+    let learner = || listed(false, Some(4));
+    let voter = || listed(true, Some(4));
+    let add = |address: &str| Change::AddLearner {
+        id: FOUR,
+        address: address.into(),
+    };
+    for (change, four, made) in [
+        (add("127.0.0.1:4"), learner(), true),
+        (add("127.0.0.1:4"), voter(), true),
+        (add("127.0.0.1:9"), learner(), false),
+        (add("127.0.0.1:9"), voter(), false),
+        (add("127.0.0.1:4"), listed(false, None), false),
+        (add("somewhere"), learner(), false),
+        (add("127.0.0.1:4"), None, false),
+        (Change::Promote(FOUR), voter(), true),
+        (Change::Promote(FOUR), learner(), false),
+        (Change::Promote(FOUR), None, false),
+        (Change::Demote(FOUR), learner(), true),
+        (Change::Demote(FOUR), voter(), false),
+        (Change::Demote(FOUR), None, false),
+        (Change::Remove(FOUR), None, true),
+        (Change::Remove(FOUR), learner(), false),
+    ] {
+        let case = format!("{change:?} of {four:?}");
+        // Two sendings and one answer: whatever the timing, it is in doubt.
+        let fake = lists(four, |sent, change| {
+            let why = match change {
+                Change::AddLearner { id, .. } => BadChange::AlreadyAMember(id),
+                Change::Promote(id) | Change::Demote(id) => BadChange::NoDifference(id),
+                Change::Remove(id) => BadChange::NotAMember(id),
+            };
+            let refused = (1, Outcome::Refused(Refused::Change(why)));
+            (sent > 1).then_some(refused).into_iter().collect()
+        });
+        match client(&fake, 1).change_members(change) {
+            Ok(()) => assert!(made, "{case}"),
+            Err(ClientError::Refused(Refused::Change(_))) => assert!(!made, "{case}"),
+            Err(error) => panic!("{case}: {error}"),
+        }
+    }
+}
+
+/// Who says that it does not lead has not begun it, even if it says so late. Then there is no doubt, and no need to look.
+#[test]
+fn what_a_follower_refused_late_is_not_in_doubt() {
+    let changes = Arc::new(AtomicU32::new(0));
+    let count = changes.clone();
+    let fake = lists(None, move |_, change| {
+        let Change::Remove(id) = change else {
+            panic!("{change:?}")
+        };
+        // The first is answered when node 2 is asked already.
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            return vec![];
+        }
+        let refused = Refused::Change(BadChange::NotAMember(id));
+        vec![
+            (1, Outcome::NotLeader { leader: None }),
+            (2, Outcome::Refused(refused)),
+        ]
+    });
+    // On a busy machine these answers may be late too, and then it is sent again: that counts for nothing.
+    for _ in 0..200 {
+        changes.store(0, Ordering::SeqCst);
+        let mut client = client(&fake, 2);
+        let removed = client.change_members(Change::Remove(FOUR));
+        // This comes after whatever else was sent.
+        client.members().unwrap();
+        if changes.load(Ordering::SeqCst) == 2 {
+            let refused = removed.unwrap_err();
+            assert!(matches!(refused, ClientError::Refused(_)), "{refused}");
+            return;
+        }
+    }
+    panic!("it was sent again every time");
+}
