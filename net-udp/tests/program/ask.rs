@@ -1,5 +1,6 @@
 //! `biglock put|get|append|delete|cas|members|transfer|snapshot` against processes.
 
+use std::fs;
 use std::net::UdpSocket;
 
 use rustix::process::Signal;
@@ -110,12 +111,19 @@ fn what_is_too_long_is_refused_with_one_limit_and_a_remedy() {
     let long = |bytes: usize| "x".repeat(bytes);
     for bytes in [1000, 1060, 3000] {
         let put = cluster.ask(&["put", "k", &long(bytes)]);
-        let together = format!("{} bytes together", bytes + 1);
+        let together = format!("key and value together have {} bytes", bytes + 1);
         put.failed_with(&[&together, "1000 are the most", "--max-datagram"]);
     }
     // A client that could send it can't help.
     let put = cluster.ask(&["put", "k", &long(1000), "--max-datagram=9000"]);
-    put.failed_with(&["1001 bytes together", "1000 are the most", "every node"]);
+    put.failed_with(&[
+        "together have 1001 bytes",
+        "1000 are the most",
+        "every node",
+    ]);
+    let expect = format!("--expect={}", long(600));
+    let swap = cluster.ask(&["cas", "k", &long(600), &expect]);
+    swap.failed_with(&["key, value and --expect together have 1201 bytes"]);
     cluster.tell(&["put", "k", &long(999)], "");
     cluster.tell(&["append", "k", &long(999)], "");
     let get = cluster.ask(&["get", "k"]);
@@ -126,7 +134,7 @@ fn what_is_too_long_is_refused_with_one_limit_and_a_remedy() {
     ]);
     let get = cluster.ask(&["get", &long(1200)]);
     let shown = format!("can't get \"{}\"...: ", long(40));
-    get.failed_with(&[&shown, "1200 bytes"]);
+    get.failed_with(&[&shown, "the key has 1200 bytes"]);
     let tiny = cluster.ask(&["get", "k", "--max-datagram=100"]);
     tiny.failed_with(&["max_datagram is 100 bytes: make it 1200"]);
 }
@@ -149,13 +157,18 @@ fn a_node_joins_leads_and_another_is_removed() {
     let wrong = cluster.ask(&["members", "add", &wrong]);
     wrong.failed_with(&["node 3 listens there"]);
 
-    // One that belongs elsewhere: it would not listen to this leader.
+    // One that belongs elsewhere, where the nodes have the same numbers: it would not listen to this leader.
     let listen = format!("--listen={}", cluster.addresses[3]);
-    let elsewhere = ["node", "--id=4", "--memory", "--peers=5=127.0.0.1:1"];
+    let elsewhere = [
+        "node",
+        "--id=4",
+        "--memory",
+        "--peers=1=127.0.0.1:1,2=127.0.0.1:2",
+    ];
     let lonely = Program::start(biglock(&elsewhere).args([&listen, "--events"]));
     lonely.line(&["started"]);
     let foreign = cluster.ask(&["members", "add", &four]);
-    foreign.failed_with(&["belongs to another cluster", "--join"]);
+    foreign.failed_with(&["it has members already, of another cluster", "--join"]);
     lonely.signal(Signal::KILL);
     lonely.ended();
 
@@ -196,6 +209,29 @@ fn a_node_joins_leads_and_another_is_removed() {
     removed.succeeded();
     assert!(!removed.stdout.contains("node 1 "), "{removed:?}");
     cluster.tell(&["get", "a"], "1\n");
+
+    // It does not come back with what it knows, but with a folder of its own that is empty.
+    let one = cluster.nodes.remove(0);
+    one.signal(Signal::KILL);
+    one.ended();
+    let add = |cluster: &Cluster| {
+        let servers = format!("--servers=4={}", cluster.addresses[3]);
+        let one = format!("1={}", cluster.addresses[0]);
+        run(&["members", "add", &one, &servers, "--timeout-ms=30000"])
+    };
+    let old = cluster.node(1, 3, &[]);
+    let back = add(&cluster);
+    back.failed_with(&[
+        "before it was removed",
+        "--data folder of its own that is empty",
+    ]);
+    old.signal(Signal::KILL);
+    old.ended();
+    fs::remove_dir_all(cluster.folder.path().join("1")).expect("nobody uses it");
+    let _new = cluster.node(1, 3, &["--join"]);
+    let back = add(&cluster);
+    back.succeeded();
+    assert!(back.stdout.contains("node 1 "), "{back:?}");
 }
 
 #[test]

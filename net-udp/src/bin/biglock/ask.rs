@@ -103,11 +103,19 @@ pub struct Cas {
     cluster: Cluster,
 }
 
-/// What a client says, in the words of this program.
-fn told<T>(answer: Result<T, ClientError>, verb: &str, key: &str) -> anyhow::Result<T> {
+const KEY: &str = "the key has";
+const KEY_AND_VALUE: &str = "key and value together have";
+
+/// What a client says, in the words of this program; `counted` is what was sent, and has so many bytes.
+fn told<T>(
+    answer: Result<T, ClientError>,
+    verb: &str,
+    key: &str,
+    counted: &str,
+) -> anyhow::Result<T> {
     let answer = answer.map_err(|error| match error {
         ClientError::TooLarge { size, limit } => anyhow!(
-            "key and value have {size} bytes together, and {limit} are the most: \
+            "{counted} {size} bytes, and {limit} are the most: \
              shorten them, or start every node with a longer --max-datagram, and give it here too"
         ),
         ClientError::AnswerTooLarge { size } => anyhow!(
@@ -128,14 +136,19 @@ pub fn put(args: Put) -> anyhow::Result<ExitCode> {
         value,
         cluster,
     } = args;
-    told(cluster.client()?.put(&key, value), "put", &key)?;
+    told(
+        cluster.client()?.put(&key, value),
+        "put",
+        &key,
+        KEY_AND_VALUE,
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What `biglock get` does.
 pub fn get(args: Get) -> anyhow::Result<ExitCode> {
     let Get { key, cluster } = args;
-    match told(cluster.client()?.get(&key), "get", &key)? {
+    match told(cluster.client()?.get(&key), "get", &key, KEY)? {
         Some(value) => {
             io::stdout().write_all(&value)?;
             writeln!(io::stdout())?;
@@ -152,14 +165,19 @@ pub fn append(args: Append) -> anyhow::Result<ExitCode> {
         value,
         cluster,
     } = args;
-    told(cluster.client()?.append(&key, value), "append to", &key)?;
+    told(
+        cluster.client()?.append(&key, value),
+        "append to",
+        &key,
+        KEY_AND_VALUE,
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What `biglock delete` does.
 pub fn delete(args: Delete) -> anyhow::Result<ExitCode> {
     let Delete { key, cluster } = args;
-    told(cluster.client()?.delete(&key), "delete", &key)?;
+    told(cluster.client()?.delete(&key), "delete", &key, KEY)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -172,8 +190,12 @@ pub fn cas(args: Cas) -> anyhow::Result<ExitCode> {
         cluster,
     } = args;
     let expected = expect.clone().map(Into::into);
+    let counted = match expect {
+        Some(_) => "key, value and --expect together have",
+        None => KEY_AND_VALUE,
+    };
     let swapped = cluster.client()?.compare_and_swap(&key, expected, value);
-    match told(swapped, "swap", &key)? {
+    match told(swapped, "swap", &key, counted)? {
         Swapped::Done => Ok(ExitCode::SUCCESS),
         Swapped::Found(None) => bail!("nothing was changed: there is no key {key:?}"),
         Swapped::Found(Some(value)) => bail!(

@@ -77,12 +77,9 @@ pub fn members(args: &Members) -> anyhow::Result<ExitCode> {
         None => {}
         Some(What::Add { node }) => add(&args.cluster, client, *node)
             .with_context(|| format!("can't add {} at {}", node.id, node.addr))?,
-        Some(What::Remove { id }) => match client.change_members(Change::Remove(NodeId(*id))) {
-            Err(ClientError::Refused(Refused::Change(BadChange::NotAMember(id)))) => {
-                note(format_args!("{id} is no member: nothing was changed"));
-            }
-            removed => removed.with_context(|| format!("can't remove node {id}"))?,
-        },
+        Some(What::Remove { id }) => {
+            remove(client, NodeId(*id)).with_context(|| format!("can't remove node {id}"))?
+        }
     }
     list(client)?;
     Ok(ExitCode::SUCCESS)
@@ -110,6 +107,20 @@ fn note(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "biglock: {text}");
 }
 
+/// Looks first: one that may have been removed by this very request can't be told from one that never was there.
+fn remove(client: &mut Client, id: NodeId) -> Result<(), ClientError> {
+    let (members, _) = client.members()?;
+    if !members.contains_key(&id) {
+        note(format_args!("{id} is no member: nothing was changed"));
+        return Ok(());
+    }
+    match client.change_members(Change::Remove(id)) {
+        // Somebody else was faster.
+        Err(ClientError::Refused(Refused::Change(BadChange::NotAMember(_)))) => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Goes on from wherever an earlier attempt ended.
 fn add(cluster: &Cluster, client: &mut Client, node: Peer) -> anyhow::Result<()> {
     let Peer { id, addr } = node;
@@ -135,11 +146,11 @@ fn add(cluster: &Cluster, client: &mut Client, node: Peer) -> anyhow::Result<()>
         there.id
     );
     if known.is_none() {
-        // Before: a learner that can never catch up would only be in the way.
-        let is_ours = there.members.iter().any(|id| members.contains_key(id));
+        // Before: a learner that can never catch up would only be in the way. Numbers tell no cluster from another: all begin at 1.
         ensure!(
-            is_ours || there.members.is_empty(),
-            "it belongs to another cluster: start it with --join, and with a --data folder of its own that is empty"
+            there.members.is_empty() && there.learners.is_empty(),
+            "it has members already, of another cluster, or of this one before it was removed: \
+             start it with --join, and with a --data folder of its own that is empty"
         );
         let address = addr.to_string();
         client.change_members(Change::AddLearner { id, address })?;
