@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use biglock::NodeId;
 use biglock::rules::{BadChange, Change};
@@ -20,10 +21,10 @@ fn at(port: u16) -> SocketAddr {
 }
 
 /// A client of these nodes, which are all this one.
-fn client(fake: &Fake, nodes: u64) -> Client {
+fn client(fake: &Fake, nodes: u64, timeout: Duration) -> Client {
     let servers = (1..=nodes).map(|id| (NodeId(id), fake.at));
     let mut config = ClientConfig::new(CLUSTER, servers);
-    config.timeout = PATIENCE;
+    config.timeout = timeout;
     Client::connect(config).unwrap()
 }
 
@@ -105,12 +106,39 @@ fn a_change_that_is_refused_in_doubt_was_made_if_the_list_says_so() {
             let refused = (1, Outcome::Refused(Refused::Change(why)));
             (sent > 1).then_some(refused).into_iter().collect()
         });
-        match client(&fake, 1).change_members(change) {
+        match client(&fake, 1, PATIENCE).change_members(change) {
             Ok(()) => assert!(made, "{case}"),
             Err(ClientError::Refused(Refused::Change(_))) => assert!(!made, "{case}"),
             Err(error) => panic!("{case}: {error}"),
         }
     }
+}
+
+/// Without a list it stays in doubt, and the client says so.
+#[test]
+fn a_change_that_is_refused_in_doubt_may_have_run_if_nobody_has_the_list() {
+    let mut sent = 0;
+    let fake = Fake::new(move |socket, datagram, from| {
+        let ClientRequest { client, xid, ask } = request(datagram).unwrap();
+        let Ask::Change(Change::Promote(id)) = ask else {
+            return;
+        };
+        sent += 1;
+        if sent > 1 {
+            let outcome = Outcome::Refused(Refused::Change(BadChange::NoDifference(id)));
+            let reply = ClientReply {
+                client,
+                xid,
+                outcome,
+            };
+            send(socket, 1, &reply, from);
+        }
+    });
+    let timeout = Duration::from_millis(500);
+    let error = client(&fake, 1, timeout).change_members(Change::Promote(FOUR));
+    let error = error.unwrap_err();
+    assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
+    assert!(error.may_have_run(), "{error}");
 }
 
 /// Who says that it does not lead has not begun it, even if it says so late. Then there is no doubt, and no need to look.
@@ -135,7 +163,7 @@ fn what_a_follower_refused_late_is_not_in_doubt() {
     // On a busy machine these answers may be late too, and then it is sent again: that counts for nothing.
     for _ in 0..200 {
         changes.store(0, Ordering::SeqCst);
-        let mut client = client(&fake, 2);
+        let mut client = client(&fake, 2, PATIENCE);
         let removed = client.change_members(Change::Remove(FOUR));
         // This comes after whatever else was sent.
         client.members().unwrap();

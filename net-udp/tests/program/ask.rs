@@ -149,7 +149,7 @@ fn a_node_joins_leads_and_another_is_removed() {
         "add",
         &four,
         &format!("--servers={}", cluster.servers(3)),
-        "--timeout-ms=400",
+        "--timeout-ms=2000",
     ]);
     early.failed_with(&["can't add node 4", "--join --id 4"]);
     // The address of another: nothing is added that could never catch up.
