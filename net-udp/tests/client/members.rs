@@ -44,10 +44,15 @@ fn a_node_is_added_and_another_removed() {
             panic!("{error}");
         };
     }
-    let (members, leader) = kv.client().members().unwrap();
+    // Whoever is asked may be behind, or know no leader for a moment.
+    let members = (0..1000).find_map(|_| {
+        let (members, leader) = kv.client().members().unwrap();
+        let votes = members.get(&id).is_some_and(|member| member.voter);
+        (votes && leader.is_some()).then_some(members)
+    });
+    let members = members.expect("it votes");
     assert_eq!(members.len(), 4);
-    assert_eq!((members[&id].voter, members[&id].address), (true, Some(at)));
-    assert!(leader.is_some());
+    assert_eq!(members[&id].address, Some(at));
     for (id, at) in &cluster.addresses {
         assert_eq!(members[id].address, Some(*at));
     }
@@ -61,9 +66,11 @@ fn a_node_is_added_and_another_removed() {
     cluster.stop(1);
     kv.append("a", "3").unwrap();
     assert_eq!(kv.get("a").unwrap(), Some(bytes("123")));
-    let (members, _) = kv.client().members().unwrap();
-    let names: Vec<u64> = members.keys().map(|id| id.0).collect();
-    assert_eq!(names, [2, 3, 4]);
+    let gone = (0..1000).any(|_| {
+        let (members, _) = kv.client().members().unwrap();
+        members.keys().map(|id| id.0).eq([2, 3, 4])
+    });
+    assert!(gone, "it was removed");
 
     let nobody = kv.client().transfer_leadership(9).unwrap_err();
     let ClientError::Refused(Refused::NotAVoter(_)) = nobody else {
