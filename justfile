@@ -47,6 +47,10 @@ soak MINUTES="60" *ARGS:
 tlc *CONFIGS:
     verify/spec/check "$@"
 
+# The shipped build's tests under ThreadSanitizer: `just tsan node`. It needs the standard library's source (`rustup component add rust-src`), and says so.
+tsan *TESTS:
+    verify/tsan/check "$@"
+
 # Does it compile, in every part and with every feature?
 check:
     cargo check --workspace --all-targets --all-features
