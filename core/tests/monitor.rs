@@ -468,3 +468,28 @@ fn the_observer_sees_each_step() {
         ]
     );
 }
+
+/// Whom a broadcast reaches is seen, also where it wakes for nothing.
+#[test]
+fn the_observer_sees_who_is_woken() {
+    let (monitor, events) = watched();
+    let is_two = |numbers: &mut Numbers, _| match numbers.seen {
+        2 => Look::Ready(()),
+        _ => Look::NotBefore(None),
+    };
+    let result = waiter(&monitor, &events, is_two);
+    let wakes = |step| step == Step::Wakes("waiter");
+    monitor.disturb(&mut Outside::claim("system"));
+    until(&events, "system", wakes);
+    until(&events, "waiter", sleeps);
+    monitor.enter(&mut Outside::claim("test"), "act", |numbers| {
+        numbers.seen = 2;
+    });
+    until(&events, "test", wakes);
+    result.recv_timeout(PATIENCE).expect("it is two");
+    // Nobody is left.
+    monitor.enter(&mut Outside::claim("test"), "act", |numbers| {
+        numbers.seen = 3;
+    });
+    assert!(!events.try_iter().any(|event| wakes(event.2)));
+}

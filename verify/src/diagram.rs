@@ -70,6 +70,8 @@ pub enum Act {
     Changes(String),
     /// It gives up the lock and sleeps until this has happened.
     Sleeps(String),
+    /// It broadcasts, and the thread of this lane hears it. (Before it leaves or sleeps itself.)
+    Rouses(usize),
     /// It leaves; true if it broadcasts.
     Leaves(bool),
     /// It sends this, to this node.

@@ -225,13 +225,15 @@ pub enum Step {
     Waits(&'static str),
     /// The thread woke and has the lock again.
     Woke,
+    /// The thread broadcasts, and this one sleeps and hears it. (Once for each who does, before the thread leaves or sleeps itself.)
+    Wakes(&'static str),
     /// The thread leaves; true if it broadcast.
     Left(bool),
 }
 
 /// Watches sections go by: for models and traces. Called with the lock held, so it must do nothing but take notes.
 pub trait Observer<S>: Send + Sync {
-    /// `thread` made a `step` in `section`, and `state` is what it saw (nothing for [`Step::Wants`]).
+    /// `thread` made a `step` in `section`, and `state` is what it saw (nothing for [`Step::Wants`] and [`Step::Wakes`]).
     fn observe(&self, thread: &'static str, section: &'static str, step: Step, state: Option<&S>);
 }
 
@@ -254,6 +256,7 @@ struct Held<S: Guarded> {
 
 struct Sleeper<A> {
     who: A,
+    thread: &'static str,
     token: u64,
     /// When it looks again on its own.
     until: Time,
@@ -418,14 +421,19 @@ impl<S: Guarded> Section<'_, S> {
             monitor
                 .board
                 .set(self.thread, self.token, Activity::WaitsFor(what));
-            let token = self.token;
+            let (thread, token) = (self.thread, self.token);
             let until = by.unwrap_or(Time::NEVER);
             let alarm = self.guard.state.alarm(who).unwrap_or(Time::NEVER);
             assert!(
                 !CHECKED || until <= alarm,
                 "who waits for {what} until {until:?} would sleep past {alarm:?}"
             );
-            self.guard.asleep.push(Sleeper { who, token, until });
+            self.guard.asleep.push(Sleeper {
+                who,
+                thread,
+                token,
+                until,
+            });
             changed.wait(&mut self.guard, monitor.clock.timeout(by));
             self.guard.asleep.retain(|sleeper| sleeper.token != token);
             monitor
@@ -468,8 +476,16 @@ impl<S: Guarded> Section<'_, S> {
 
     /// Broadcasts to this audience.
     fn wake(&mut self, who: S::Audience) {
-        self.monitor.condvar(who).notify_all();
-        self.guard.asleep.retain(|sleeper| sleeper.who != who);
+        let (monitor, thread, name) = (self.monitor, self.thread, self.name);
+        monitor.condvar(who).notify_all();
+        self.guard.asleep.retain(|sleeper| {
+            if sleeper.who == who
+                && let Some(observer) = &monitor.observer
+            {
+                observer.observe(thread, name, Step::Wakes(sleeper.thread), None);
+            }
+            sleeper.who != who
+        });
     }
 
     fn wake_all(&mut self) {
@@ -500,7 +516,10 @@ impl<S: Guarded> Drop for Section<'_, S> {
     fn drop(&mut self) {
         if !self.in_order {
             self.guard.state.give_up(self.name);
-            self.wake_all();
+            // Not `wake`: an observer must not be called while a panic is under way.
+            self.guard.asleep.clear();
+            let changed = self.monitor.changed.iter();
+            changed.for_each(|(_, condvar)| condvar.notify_all());
             self.monitor.board.clear(self.thread, self.token);
         }
     }

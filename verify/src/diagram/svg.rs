@@ -11,12 +11,9 @@ use crate::report::thousands;
 /// Between two lanes of threads.
 const GUTTER: i32 = 20;
 
-/// Sections that wake others without having changed anything: a timer, and a system that wakes for no reason.
-const WAKERS: [&str; 2] = ["let time pass", "disturb the others"];
-
 const LEGEND: &str = "Time runs downwards, one thing after the other. A box is a stay under a node's lock: what it is for, and what it changed. \
     A hollow box changed nothing. Between boxes a thread runs without the lock: a triangle sends, a square writes to the disk. \
-    A dotted line sleeps until an arrow wakes it. Dashed arrows: one of them did. No arrow: the notes don't tell who did.";
+    A dotted line sleeps until an arrow wakes it.";
 
 impl Diagram {
     /// The diagram for a page that has the [`STYLE`](super::STYLE). `name` is that of what is drawn, and unique in the page.
@@ -64,8 +61,8 @@ struct Drawing<'a> {
     threads: Vec<Thread<'a>>,
     /// Whether boxes say of which node they are.
     several: bool,
-    /// For each row that wakes others: whom, in which row they wake, and whether it was surely this one.
-    wakes: BTreeMap<usize, Vec<(usize, bool)>>,
+    /// For each row that ends a box: whom that box has woken.
+    wakes: BTreeMap<usize, Vec<usize>>,
 }
 
 fn threads<'a>(diagram: &'a Diagram, rows: &'a [Row]) -> Canvas<'a> {
@@ -127,56 +124,22 @@ fn node_of(row: &Row) -> Option<u64> {
     }
 }
 
-/// Which rows may have woken whom: for each sleep that ended, whoever broadcast meanwhile at the same node. If there was one, it was that one. That a
-/// thread broadcasts as it falls asleep is not among the notes: after a change it may have.
-fn wakes(rows: &[Row]) -> BTreeMap<usize, Vec<(usize, bool)>> {
-    let mut all: BTreeMap<usize, Vec<(usize, bool)>> = BTreeMap::new();
-    // The boxes that each lane is in: of which node, for what, and whether it changed anything.
-    let mut inside: BTreeMap<usize, Vec<(u64, &str, bool)>> = BTreeMap::new();
-    // Who sleeps, at which node, and who may have woken it since, and who surely broadcast.
-    let mut asleep: BTreeMap<usize, (u64, Vec<(usize, bool)>)> = BTreeMap::new();
+/// At the end of which box who was woken that went on afterwards: an arrow leads from there to each of them.
+fn wakes(rows: &[Row]) -> BTreeMap<usize, Vec<usize>> {
+    let mut all: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    // Whom each lane has woken in the box in which it is, and by the end of which box each lane was.
+    let mut rouses: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut roused: BTreeMap<usize, usize> = BTreeMap::new();
     for (nth, row) in rows.iter().enumerate() {
-        let Row::Did(lane, act) = row else {
-            continue;
-        };
-        let stays = inside.entry(*lane).or_default();
-        let broadcasts = match act {
-            Act::Leaves(true) => Some(true),
-            Act::Leaves(false) => stays
-                .last()
-                .filter(|(_, section, _)| WAKERS.contains(section))
-                .map(|_| true),
-            Act::Sleeps(_) => stays
-                .last()
-                .filter(|(_, _, changed)| *changed)
-                .map(|_| false),
-            _ => None,
-        };
-        match act {
-            Act::Enters(node, section) => stays.push((*node, section, false)),
-            Act::Changes(_) => {
-                if let Some((_, _, changed)) = stays.last_mut() {
-                    *changed = true;
-                }
+        match row {
+            Row::Did(lane, Act::Rouses(other)) => rouses.entry(*lane).or_default().push(*other),
+            Row::Did(lane, Act::Sleeps(_) | Act::Leaves(_)) => {
+                let woken = rouses.remove(lane).unwrap_or_default();
+                roused.extend(woken.into_iter().map(|other| (other, nth)));
             }
-            Act::Sleeps(_) | Act::Leaves(_) => {
-                let Some((node, _, _)) = stays.pop() else {
-                    continue;
-                };
-                if let Some(surely) = broadcasts {
-                    let there = asleep.values_mut().filter(|(of, _)| *of == node);
-                    there.for_each(|(_, wakers)| wakers.push((nth, surely)));
-                }
-                if let Act::Sleeps(_) = act {
-                    asleep.insert(*lane, (node, Vec::new()));
-                }
-            }
-            Act::Wakes(node, section) => {
-                stays.push((*node, section, false));
-                let (_, wakers) = asleep.remove(lane).unwrap_or_default();
-                let one = wakers.len() == 1;
-                for (waker, surely) in wakers {
-                    all.entry(waker).or_default().push((*lane, one && surely));
+            Row::Did(lane, Act::Wakes(..)) => {
+                if let Some(end) = roused.remove(lane) {
+                    all.entry(end).or_default().push(*lane);
                 }
             }
             _ => {}
@@ -218,6 +181,8 @@ impl<'a> Drawing<'a> {
                 self.threads[lane].asleep = Some((self.canvas.y, what));
                 self.wake(nth, lane);
             }
+            // Drawn where the box ends.
+            Act::Rouses(_) => {}
             Act::Leaves(broadcast) => {
                 if *broadcast {
                     if let Some(stay) = self.threads[lane].inside.last_mut() {
@@ -323,16 +288,10 @@ impl<'a> Drawing<'a> {
         let y = self.canvas.y;
         let from = self.canvas.x(lane) + LIFE;
         self.live(lane);
-        for (other, sure) in woken {
-            // Beside each other, if there are both kinds.
-            let (class, at) = if sure {
-                ("wakes", y)
-            } else {
-                ("wakes perhaps", y + 5)
-            };
+        for other in woken {
             let to = self.canvas.x(other) + LIFE;
-            self.canvas.arrow(class, &[(from, at), (to, at)]);
-            if sure && let Some((since, _)) = self.threads[other].asleep.take() {
+            self.canvas.arrow("wakes", &[(from, y), (to, y)]);
+            if let Some((since, _)) = self.threads[other].asleep.take() {
                 // From here on it is awake, and waits for its turn.
                 self.canvas.life(other, since, y, "asleep");
                 self.threads[other].awake = Some(y);

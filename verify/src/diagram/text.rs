@@ -64,6 +64,8 @@ fn threads(lanes: &[String], rows: &[Row]) -> Vec<String> {
                 format!("+ {}", place(*node, "wakes"))
             }
             Act::Changes(change) => format!("| {change}"),
+            // In words there is the broadcast, and who wakes after it.
+            Act::Rouses(_) => continue,
             Act::Sleeps(what) => {
                 open.insert(thread, Open::Asleep(what));
                 format!("+ zz waits for {what}")

@@ -65,6 +65,7 @@ impl Teller {
                     Step::Wants => self.did(thread, Act::Wants(node.0, section.into())),
                     Step::Entered => self.did(thread, Act::Enters(node.0, section.into())),
                     Step::Woke => self.did(thread, Act::Wakes(node.0, section.into())),
+                    Step::Wakes(other) => self.did(thread, Act::Rouses(self.lane(other))),
                     _ => {}
                 }
                 if let Some(view) = view {
@@ -117,8 +118,11 @@ impl Teller {
     }
 
     fn did(&mut self, thread: &'static str, act: Act) {
+        self.rows.push(Row::Did(self.lane(thread), act));
+    }
+
+    fn lane(&self, thread: &'static str) -> usize {
         let mut lanes = self.lanes.iter();
-        let lane = lanes.position(|&name| name == thread).unwrap_or(0);
-        self.rows.push(Row::Did(lane, act));
+        lanes.position(|&name| name == thread).unwrap_or(0)
     }
 }
