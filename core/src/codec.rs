@@ -21,6 +21,9 @@ use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+#[cfg(test)]
+mod tests;
+
 const CONFIG: Configuration<BigEndian, Fixint, NoLimit> = bincode::config::standard()
     .with_big_endian()
     .with_fixed_int_encoding();
@@ -101,47 +104,47 @@ thread_local! {
 
 /// Reads a field that [`decode_shared`] shares.
 pub(crate) fn read_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
-    struct Part;
+    from.deserialize_bytes(Part)
+}
 
-    impl<'de> Visitor<'de> for Part {
-        type Value = Bytes;
+struct Part;
 
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("bytes")
-        }
+impl<'de> Visitor<'de> for Part {
+    type Value = Bytes;
 
-        fn visit_borrowed_bytes<E>(self, part: &'de [u8]) -> Result<Bytes, E> {
-            WHOLE.with_borrow(|whole| {
-                let begin = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
-                let within = begin
-                    .checked_add(part.len())
-                    .filter(|end| *end <= whole.len());
-                Ok(within.map_or_else(
-                    || Bytes::copy_from_slice(part),
-                    |end| whole.slice(begin..end),
-                ))
-            })
-        }
-
-        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
-            Ok(Bytes::copy_from_slice(bytes))
-        }
-
-        fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
-            Ok(bytes.into())
-        }
-
-        /// Other formats have no bytes.
-        fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Bytes, A::Error> {
-            let mut bytes = Vec::new();
-            while let Some(byte) = all.next_element()? {
-                bytes.push(byte);
-            }
-            Ok(bytes.into())
-        }
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("bytes")
     }
 
-    from.deserialize_bytes(Part)
+    fn visit_borrowed_bytes<E>(self, part: &'de [u8]) -> Result<Bytes, E> {
+        WHOLE.with_borrow(|whole| {
+            let begin = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
+            let within = begin
+                .checked_add(part.len())
+                .filter(|end| *end <= whole.len());
+            Ok(within.map_or_else(
+                || Bytes::copy_from_slice(part),
+                |end| whole.slice(begin..end),
+            ))
+        })
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+        Ok(Bytes::copy_from_slice(bytes))
+    }
+
+    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
+        Ok(bytes.into())
+    }
+
+    /// Other formats have no bytes.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Bytes, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = all.next_element()? {
+            bytes.push(byte);
+        }
+        Ok(bytes.into())
+    }
 }
 
 const fn limited<const LIMIT: usize>() -> Configuration<BigEndian, Fixint, Limit<LIMIT>> {

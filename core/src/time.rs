@@ -58,3 +58,17 @@ impl fmt::Debug for Time {
         write!(f, "{:?}", Duration::from_nanos(self.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_shown_as_how_long_after_the_start() {
+        let time = Time::ZERO + Duration::from_millis(1500);
+        assert_eq!(format!("{time:?}"), "1.5s");
+        assert_eq!(format!("{:?}", Time::NEVER), "never");
+        // Too far away to tell from never.
+        assert_eq!(Time::ZERO + Duration::MAX, Time::NEVER);
+    }
+}

@@ -88,6 +88,7 @@ fn compare_and_swap_swaps_only_what_it_expected() {
         "what succeeded once does not succeed again"
     );
     assert_eq!(store.get("k"), bytes("b"));
+    assert!(!store.is_empty());
 }
 
 #[test]

@@ -181,10 +181,10 @@ pub trait Guarded {
     /// What waiters can observe now.
     fn digest(&self) -> Self::Digest;
 
-    /// Whether this audience can see a difference between two digests: then the monitor broadcasts to it. It may see too much, and must
-    /// not see too little.
-    fn concerns(_: Self::Audience, before: &Self::Digest, now: &Self::Digest) -> bool {
-        before != now
+    /// Whether this audience can see a difference between two digests, which are not equal: then the monitor broadcasts to it. It may see
+    /// too much, and must not see too little; unless told otherwise it sees all of them.
+    fn concerns(_: Self::Audience, _before: &Self::Digest, _now: &Self::Digest) -> bool {
+        true
     }
 
     /// When time alone makes a difference to this audience. If that comes closer while someone sleeps until later, the monitor
