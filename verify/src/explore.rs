@@ -4,6 +4,7 @@
 //! | module | what it has |
 //! |---|---|
 //! | [`machine`] | one node, and what one input does to it |
+//! | [`replica`] | what its state machine makes of the entries |
 //! | [`laws`] | what must hold among several, and what must be remembered for that |
 //! | [`known`] | nodes, messages and histories by number, and steps that were made before |
 //! | [`search`] | the search |
@@ -34,6 +35,7 @@ pub mod laws;
 pub mod machine;
 pub mod orders;
 pub mod recovery;
+pub mod replica;
 pub mod search;
 mod seen;
 pub mod tape;
@@ -85,6 +87,8 @@ pub struct Order {
 pub enum First {
     /// Of this term, and it says nothing.
     Noop(u64),
+    /// Of this term: it opens the session of the one client that calls. The second entry, or [`replica::SESSION`] is another.
+    Session(u64),
     /// Of this term: from here on all voters but the n-th are members.
     Without(u64, usize),
 }
@@ -98,6 +102,8 @@ pub struct Bounds {
     pub campaigns: u8,
     /// Commands, by all leaders together.
     pub proposals: u8,
+    /// How often the client of the session sends its request, to whoever leads.
+    pub calls: u8,
     /// Heartbeats of one leader in its term, beside those that reads cause.
     pub beats: u8,
     /// Leaders that wait for a majority, or a transfer, for too long.
@@ -123,6 +129,7 @@ impl Bounds {
             ("terms", self.terms),
             ("campaigns", self.campaigns),
             ("proposals", self.proposals),
+            ("times that a request is sent", self.calls),
             ("heartbeats of a leader", self.beats),
             ("patience lost", self.give_ups),
             ("crashes", self.crashes),
@@ -169,6 +176,7 @@ impl Order {
                 terms: 0,
                 campaigns: 0,
                 proposals: 0,
+                calls: 0,
                 beats: 0,
                 give_ups: 0,
                 crashes: 0,
@@ -192,7 +200,13 @@ impl Order {
         settings.pre_vote = self.pre_vote;
         settings.check_quorum = self.check_quorum;
         settings.lease = None;
-        settings.max_payload = if self.one_entry { 33 } else { 200 };
+        // A table of sessions goes into one piece of a snapshot.
+        let whole = self.bounds.calls > 0;
+        settings.max_payload = match self.one_entry {
+            true => 33,
+            false if whole => 4096,
+            false => 200,
+        };
         settings.keep_entries = 0;
     }
 }

@@ -9,8 +9,10 @@ use crate::rules::{
 use crate::{Outside, Time, codec};
 
 /// The replicated state. **Whoever takes it from behind the lock applies, until it brings it back**: so commands are applied in order.
-pub struct Applier {
-    machine: Box<dyn StateMachine>,
+/// (A node has a boxed machine; one that can be copied is for whoever explores states.)
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Applier<M = Box<dyn StateMachine>> {
+    machine: M,
     sessions: Sessions,
 }
 
@@ -69,13 +71,18 @@ pub enum Reply {
     Session(SessionReply),
 }
 
-impl Applier {
+impl<M: StateMachine> Applier<M> {
     /// A state machine that has applied nothing, and no sessions.
-    pub fn new(machine: Box<dyn StateMachine>) -> Applier {
+    pub fn new(machine: M) -> Applier<M> {
         Applier {
             machine,
             sessions: Sessions::default(),
         }
+    }
+
+    /// The state machine.
+    pub fn machine(&self) -> &M {
+        &self.machine
     }
 
     /// Does one job.

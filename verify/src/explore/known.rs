@@ -142,6 +142,8 @@ pub enum Event {
     GiveUp,
     /// A client proposes.
     Propose,
+    /// A client sends its request.
+    Call,
     /// A write is durable.
     Written,
     /// A crash, after which a write has happened or not.
@@ -172,6 +174,7 @@ impl Event {
             Event::Snapshot => 8,
             Event::Read => 9,
             Event::Retry => 10,
+            Event::Call => 11,
             Event::Transfer(to) => 16 + u32::from(to),
             Event::Change(nth) => 32 + u32::from(nth),
         }
@@ -467,6 +470,7 @@ impl<'a> Library<'a> {
             Event::Beat => Input::Beat,
             Event::GiveUp => Input::GiveUp,
             Event::Propose => Input::Propose,
+            Event::Call => Input::Call,
             Event::Written => Input::Written,
             Event::Crash(torn) => Input::Crash { torn },
             Event::Snapshot => Input::Snapshot,

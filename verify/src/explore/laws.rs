@@ -7,6 +7,7 @@ use biglock::rules::{Body, NodeId, Role, Term};
 use super::Bounds;
 use super::known::{Action, Event, Node, Outcome, Told, bit};
 use super::machine;
+use super::replica::Replica;
 use super::tape::FIRST_NODE;
 
 /// All goals that there are.
@@ -20,6 +21,8 @@ pub const GOALS: &[&str] = &[
     "a leader crashes with an uncommitted tail",
     "a write happens that nobody was told of",
     "a command is proposed",
+    "a request is sent again",
+    "a request is not run again",
     "an entry is committed",
     "an uncommitted entry is truncated",
     "an entry that a majority had is truncated",
@@ -53,14 +56,14 @@ pub struct History {
 }
 
 /// An entry that was committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Committed {
     /// Its term and fingerprint.
     pub entry: (Term, u64),
     /// The term in which that was first known.
     pub by: Term,
     /// The state after it.
-    pub state: u16,
+    pub state: Replica,
 }
 
 /// A read that waits.
@@ -127,6 +130,7 @@ impl Look<'_> {
         let which: fn(&mut Bounds) -> &mut u8 = match self.action.event {
             Event::Campaign => |used| &mut used.campaigns,
             Event::Propose => |used| &mut used.proposals,
+            Event::Call => |used| &mut used.calls,
             Event::GiveUp => |used| &mut used.give_ups,
             Event::Crash(_) => |used| &mut used.crashes,
             Event::Snapshot => |used| &mut used.snapshots,
@@ -198,11 +202,10 @@ impl Look<'_> {
                     "{id} commits entry {index}, and nobody committed the one before"
                 ));
             }
-            let before = known.last().map_or(0, |known| known.state);
-            let log = new.machine.raft.log();
-            let state = log
-                .get(index)
-                .map_or(0, |entry| machine::apply(before, entry));
+            let mut state = known
+                .last()
+                .map_or_else(Replica::new, |known| known.state.clone());
+            state.apply(new.machine.raft.log(), index, index)?;
             // Leader completeness (figure 3), for leaders that were elected before.
             for other in self.others.iter().filter(|o| o.leads && o.term > new.term) {
                 if index > other.gone && other.entry(index) != Some(entry) {
@@ -220,18 +223,19 @@ impl Look<'_> {
                 .push(Committed { entry, by, state });
         }
         let known = &history.as_ref().unwrap_or(self.history).committed;
+        let nothing = Replica::new();
         let state_at = |index: u64| match index {
-            0 => Some(0),
-            _ => known.get(index as usize - 1).map(|known| known.state),
+            0 => Some(&nothing),
+            _ => known.get(index as usize - 1).map(|known| &known.state),
         };
-        if state_at(new.commit) != Some(new.machine.state) {
+        if state_at(new.commit) != Some(&new.machine.state) {
             return Err(format!(
                 "{id} has another state after entry {} (state machine safety)",
                 new.commit
             ));
         }
         if let Some(snapshot) = new.machine.raft.snapshot()
-            && state_at(snapshot.last.index) != Some(machine::restore(&snapshot.data))
+            && state_at(snapshot.last.index) != Some(&Replica::restore(snapshot)?)
         {
             return Err(format!(
                 "{id} has a snapshot of another state after {}",

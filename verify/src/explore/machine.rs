@@ -13,6 +13,7 @@ use biglock::rules::{
 use biglock::{Stored, Time};
 use bytes::Bytes;
 
+use super::replica::{self, Replica};
 use super::tape::{FIRST_NODE, LATE, NOW};
 use super::{First, Order};
 
@@ -26,7 +27,7 @@ pub struct Machine {
     /// The write that is under way.
     pub write: Option<Write>,
     /// What its state machine has made of the entries that it applied.
-    pub state: u16,
+    pub state: Replica,
     /// How many heartbeats it has sent as leader of its term.
     pub beats: u8,
     /// How often it was started, if that matters.
@@ -66,6 +67,8 @@ pub enum Input<'a> {
     GiveUp,
     /// A client proposes a command.
     Propose,
+    /// A client sends its request, perhaps again.
+    Call,
     /// The write that is under way is durable.
     Written,
     /// It fails and starts again.
@@ -120,7 +123,7 @@ fn at(now: Time) -> At {
 const ATTEMPT: u64 = 2000;
 
 impl Machine {
-    /// A node of this configuration that starts on this disk.
+    /// A node of this configuration that starts on this disk, which has no snapshot that was never taken.
     pub fn start(order: &Order, nth: usize, disk: Stored, lives: u8) -> Machine {
         let id = NodeId(FIRST_NODE + nth as u64);
         let voters = (0..order.voters as u64).map(|nth| NodeId(FIRST_NODE + nth));
@@ -135,9 +138,8 @@ impl Machine {
             random: 1000 * u64::from(lives),
         };
         let raft = Raft::new(begin, settings, disk.clone());
-        let state = raft
-            .snapshot()
-            .map_or(0, |snapshot| restore(&snapshot.data));
+        let restore = |snapshot| Replica::restore(snapshot).expect("the disk has what was saved");
+        let state = raft.snapshot().map_or_else(Replica::new, restore);
         Machine {
             raft,
             disk,
@@ -223,7 +225,7 @@ impl Machine {
         let mut machine = Machine::start(order, self.nth(), disk, lives);
         machine.past = self.past.clone();
         let sections = vec![machine.beginning()];
-        machine.apply();
+        machine.apply()?;
         let (id, spoke, term) = (machine.raft.id(), self.past.spoke, machine.raft.term());
         if spoke > term {
             return Err(format!("{id} starts again in {term}, and spoke in {spoke}"));
@@ -256,21 +258,22 @@ impl Machine {
         }
     }
 
-    /// The state machine applies what is committed.
-    fn apply(&mut self) {
+    /// The state machine applies what is committed. True if a request was not run, because it had been.
+    fn apply(&mut self) -> Result<bool, String> {
         let (raft, state) = (&mut self.raft, &mut self.state);
         let mut from = raft.applied() + 1;
         if let Some(snapshot) = raft.snapshot()
             && raft.applied() < snapshot.last.index
         {
-            *state = restore(&snapshot.data);
+            *state = Replica::restore(snapshot)?;
             from = snapshot.last.index + 1;
         }
-        for index in from..=raft.commit() {
-            let entry = raft.log().get(index).expect("what is committed is here");
-            *state = apply(*state, entry);
+        let mut known = false;
+        if from <= raft.commit() {
+            known = state.apply(raft.log(), from, raft.commit())?;
         }
         raft.set_applied(raft.commit());
+        Ok(known)
     }
 
     /// A message leaves: what it says is durable, and fits what was said before.
@@ -409,6 +412,17 @@ impl Step<'_> {
                     self.reached.push("a command is proposed");
                 }
             }
+            Input::Call => {
+                let sent = |entry: &Entry| entry.payload == replica::call();
+                let again = self.machine.raft.log().iter().any(|(_, entry)| sent(entry));
+                if self
+                    .section(|raft| raft.propose(at(NOW), replica::call()))?
+                    .is_ok()
+                    && again
+                {
+                    self.reached.push("a request is sent again");
+                }
+            }
             Input::Written => {
                 let write = self.machine.write.take().expect("one is under way");
                 self.machine.disk.apply(write.batch);
@@ -420,13 +434,14 @@ impl Step<'_> {
                 let (last, time, members) = raft
                     .snapshot_head(raft.applied())
                     .expect("it was asked before");
-                let data = save(self.machine.state);
-                let snapshot = Snapshot {
+                let data = Bytes::new();
+                let head = Snapshot {
                     last,
                     time,
                     members,
                     data,
                 };
+                let snapshot = self.machine.state.save(head);
                 self.section(|raft| raft.compact(snapshot))?;
                 self.reached.push("a snapshot is taken");
             }
@@ -475,7 +490,9 @@ impl Step<'_> {
             break;
         }
         let before = self.machine.raft.before();
-        self.machine.apply();
+        if self.machine.apply()? {
+            self.reached.push("a request is not run again");
+        }
         self.machine.raft.check_transition(&before)
     }
 
@@ -578,35 +595,13 @@ fn ballot(term: Term, attempt: Option<u64>) -> Ballot {
     })
 }
 
-/// What a state machine makes of an entry: something that depends on all entries before it and their order.
-pub fn apply(state: u16, entry: &Entry) -> u16 {
-    let word = match &entry.payload {
-        Payload::Noop => 1,
-        Payload::Command(_) => 2,
-        Payload::Session(_) => 3,
-        Payload::Members(members) => 4 + members.len() as u16,
-    };
-    state
-        .wrapping_mul(251)
-        .wrapping_add(word + 16 * entry.term.0 as u16)
-}
-
-/// Two bytes, so that a snapshot takes two messages.
-fn save(state: u16) -> Bytes {
-    Bytes::copy_from_slice(&state.to_be_bytes())
-}
-
-/// Nothing that was ever saved, if it is not two bytes.
-pub fn restore(data: &[u8]) -> u16 {
-    data.try_into().map_or(u16::MAX, u16::from_be_bytes)
-}
-
 /// What the disk of the n-th node begins with.
 pub fn first_disk(order: &Order, nth: usize) -> Stored {
     let first = order.start.get(nth).copied().unwrap_or_default();
     let entry = |first: &First| {
         let (term, payload) = match *first {
             First::Noop(term) => (term, Payload::Noop),
+            First::Session(term) => (term, replica::open()),
             First::Without(term, gone) => {
                 let voters = (0..order.voters).filter(|&nth| nth != gone);
                 let ids = voters.map(|nth| NodeId(FIRST_NODE + nth as u64));
@@ -644,6 +639,7 @@ impl fmt::Display for Input<'_> {
             Input::Beat => f.write_str("heartbeats are due"),
             Input::GiveUp => f.write_str("heartbeats are due, and what it waits for is late"),
             Input::Propose => f.write_str("a client proposes a command"),
+            Input::Call => f.write_str("a client sends its request"),
             Input::Written => f.write_str("the write is durable"),
             Input::Crash { torn: false } => f.write_str("crashes and starts again"),
             Input::Crash { torn: true } => {

@@ -5,7 +5,7 @@
 
 use biglock::rules::{Change, NodeId};
 
-use super::First::{Noop, Without};
+use super::First::{Noop, Session, Without};
 use super::tape::FIRST_NODE;
 use super::{Bounds, First, Order};
 
@@ -17,6 +17,9 @@ pub fn all() -> impl Iterator<Item = &'static Order> {
 const NONE: Bounds = Order::of(0).bounds;
 /// All that a cluster knows that has committed one entry.
 const ONE: &[First] = &[Noop(1)];
+
+/// And has opened a session.
+const OPEN: &[First] = &[Noop(1), Session(1)];
 
 const fn node(nth: u64) -> NodeId {
     NodeId(FIRST_NODE + nth)
@@ -208,6 +211,27 @@ static ORDERS: &[Order] = &[
             "a leader is deposed while somebody reads",
             "a read is answered",
             "a read is answered by another node",
+        ],
+        ..Order::of(3)
+    },
+    Order {
+        name: "orders-sessions",
+        property: "a request that is sent again, to whoever leads, is run once, also where a snapshot has taken the place of the first",
+        bounds: Bounds {
+            terms: 2,
+            campaigns: 2,
+            calls: 2,
+            crashes: 1,
+            snapshots: 1,
+            ..NONE
+        },
+        start: &[OPEN, OPEN, OPEN],
+        committed: 2,
+        goals: &[
+            "a request is sent again",
+            "a request is not run again",
+            "a snapshot is taken",
+            "a snapshot is installed",
         ],
         ..Order::of(3)
     },

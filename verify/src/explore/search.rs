@@ -13,6 +13,7 @@ use super::known::{Action, Event, Known, Library};
 use super::laws::{Committed, GOALS, History, Look};
 use super::machine::{self, Machine};
 use super::recovery;
+use super::replica::Replica;
 use super::seen::Seen;
 use super::tape::MAX_NODES;
 use super::{Bounds, Order, known, trace};
@@ -392,8 +393,9 @@ impl Library<'_> {
         for index in 1..=order.committed as u64 {
             let entry = first.entry(index).expect("what is committed is there");
             let log = first.machine.raft.log();
-            let before = history.committed.last().map_or(0, |c| c.state);
-            let state = log.get(index).map_or(0, |e| machine::apply(before, e));
+            let last = history.committed.last();
+            let mut state = last.map_or_else(Replica::new, |c| c.state.clone());
+            state.apply(log, index, index).expect("it begins well");
             let by = entry.0;
             history.committed.push(Committed { entry, by, state });
         }
@@ -414,6 +416,7 @@ impl Library<'_> {
             terms,
             campaigns,
             proposals,
+            calls,
             beats,
             give_ups,
             crashes,
@@ -452,6 +455,7 @@ impl Library<'_> {
             }
             may(Event::Beat, node.beats < beats);
             may(Event::Propose, used.proposals < proposals);
+            may(Event::Call, used.calls < calls);
             let waits = order.check_quorum || node.transfers;
             may(Event::GiveUp, used.give_ups < give_ups && waits);
             if used.changes < changes {
