@@ -79,6 +79,9 @@ struct Args {
     /// In it, do not check each step against the specification.
     #[arg(long, hide = true)]
     unrefined: bool,
+    /// Give each execution of a model new stacks, instead of those of the last: slower, and nothing else may change.
+    #[arg(long)]
+    fresh_stacks: bool,
     /// How many threads that may use.
     #[arg(long, hide = true, value_name = "N", default_value_t = 1)]
     threads: usize,
@@ -89,6 +92,9 @@ pub fn main() -> ExitCode {
     if let Some(name) = &args.child {
         if args.unrefined {
             biglock_verify::world::refine_nothing();
+        }
+        if !args.fresh_stacks {
+            crate::stacks::reuse();
         }
         return child::child(name, args.threads);
     }
