@@ -1,18 +1,17 @@
 //! The front door: arguments, what is run, what is printed, and the exit status.
 
 mod child;
+mod rows;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use biglock_verify::catalogue::{self, Bug};
-use biglock_verify::course::{self, Lesson};
-use biglock_verify::differential::{self, CHECKS, Check, Compared};
+use biglock_verify::course;
+use biglock_verify::differential::{self, CHECKS, Compared};
 use biglock_verify::explore::{Order, orders};
-use biglock_verify::harness::Model;
-use biglock_verify::jobs::{self, Ended, Said};
+use biglock_verify::jobs::{self, Settings};
 use biglock_verify::models;
 use biglock_verify::output::try_to_write;
 use biglock_verify::page::{Report, Scope};
@@ -23,6 +22,8 @@ use biglock_verify::report::{
 };
 use biglock_verify::spec::trace::{self, Wrong};
 use clap::Parser;
+
+use self::rows::{Job, STACKS, deep_names, row_of_order};
 
 /// Checks Biglock's shipped source: every interleaving of each model's threads, without a bound; and every order of the messages of several nodes,
 /// within bounds.
@@ -93,9 +94,7 @@ pub fn main() -> ExitCode {
         if args.unrefined {
             biglock_verify::world::refine_nothing();
         }
-        if !args.fresh_stacks {
-            crate::stacks::reuse();
-        }
+        crate::stacks::reuse(!args.fresh_stacks);
         return child::child(name, args.threads);
     }
     if let Some(name) = &args.worker {
@@ -180,7 +179,7 @@ fn compare(args: &Args, programs: u64) -> Result<bool, String> {
     };
     let at_once = args.jobs.unwrap_or_else(jobs::cores);
     let mut all = Compared::default();
-    for compared in jobs::spread(&names, at_once, "executions", job, finished) {
+    for compared in jobs::spread(&names, at_once, "executions", |_| 0, job, finished) {
         all.add(compared?);
     }
     match &all.difference {
@@ -203,21 +202,24 @@ fn run_models(args: &Args) -> Result<bool, String> {
         Some(part) => name.contains(part.as_str()),
         None => true,
     };
-    let chosen: Vec<&'static Model> = models::all().filter(|model| wanted(model.name)).collect();
+    let chosen = models::all().filter(|model| wanted(model.name));
     let orders = orders::all().filter(|order| args.deep || !order.deep);
     let orders: Vec<&'static Order> = orders.filter(|order| wanted(order.name)).collect();
-    let lessons: Vec<&'static Lesson> = course::all()
-        .filter(|lesson| wanted(lesson.model.name))
+    let lessons = course::all().filter(|lesson| wanted(lesson.model.name));
+    let checks = CHECKS.iter().filter(|check| wanted(check.name));
+    let stacks = wanted(STACKS.name).then_some(Job::Stacks);
+    let jobs: Vec<Job> = chosen
+        .map(Job::Model)
+        .chain(lessons.map(Job::Lesson))
+        .chain(checks.map(Job::Check))
+        .chain(stacks)
         .collect();
-    let checks: Vec<&'static Check> = CHECKS.iter().filter(|check| wanted(check.name)).collect();
-    if chosen.is_empty() && orders.is_empty() && lessons.is_empty() && checks.is_empty() {
+    if jobs.is_empty() && orders.is_empty() {
         return Err("no model has such a name: `cargo verify --list` lists them".into());
     }
     if args.list {
-        let all = chosen.iter().map(|model| (model.name, model.property));
-        let all = all.chain(orders.iter().map(|o| (o.name, o.property)));
-        let all = all.chain(lessons.iter().map(|l| (l.model.name, l.model.property)));
-        for (name, property) in all.chain(checks.iter().map(|c| (c.name, c.property))) {
+        let all = jobs.iter().map(|job| (job.name(), job.property()));
+        for (name, property) in all.chain(orders.iter().map(|o| (o.name, o.property))) {
             println!("{name:32} {property}");
         }
         return Ok(true);
@@ -225,38 +227,39 @@ fn run_models(args: &Args) -> Result<bool, String> {
     let report = begin_report(args)?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let at_once = args.jobs.unwrap_or_else(jobs::cores);
-    let run = |name, progress: &dyn Fn(u64)| jobs::run_model(&program, name, 1, true, progress);
+    let settings = |threads| Settings {
+        threads,
+        fresh_stacks: args.fresh_stacks,
+        ..Settings::default()
+    };
+    let kept = fs::read_to_string(root().join(GOLDEN[0])).unwrap_or_default();
+    let kept = Golden::parse(&kept);
+    // One pool for all that use one core each, and the longest first: so none is left over at the end.
     let mut threads = run_all(
-        &chosen.iter().map(|model| model.name).collect::<Vec<_>>(),
+        &jobs.iter().map(Job::name).collect::<Vec<_>>(),
         at_once,
         "executions",
-        |at, progress| row_of_model(chosen[at], run(chosen[at].name, progress)),
+        |at| kept.count(jobs[at].name()).unwrap_or(u64::MAX),
+        |at, progress| {
+            jobs[at].row(jobs::run_model(
+                &program,
+                jobs[at].name(),
+                &settings(1),
+                progress,
+            ))
+        },
     );
-    threads.extend(run_all(
-        &lessons
-            .iter()
-            .map(|lesson| lesson.model.name)
-            .collect::<Vec<_>>(),
-        at_once,
-        "executions",
-        |at, progress| row_of_lesson(lessons[at], run(lessons[at].model.name, progress)),
-    ));
-    threads.extend(run_all(
-        &checks.iter().map(|check| check.name).collect::<Vec<_>>(),
-        at_once,
-        "executions",
-        |at, progress| row_of_check(checks[at], run(checks[at].name, progress)),
-    ));
     // Each of these uses all cores.
     let mut messages = run_all(
         &orders.iter().map(|order| order.name).collect::<Vec<_>>(),
         1,
         "states",
+        |_| 0,
         |at, progress| {
             let name = orders[at].name;
             row_of_order(
                 orders[at],
-                jobs::run_model(&program, name, at_once, true, progress),
+                jobs::run_model(&program, name, &settings(at_once), progress),
             )
         },
     );
@@ -266,7 +269,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
         let text = fs::read_to_string(&path).unwrap_or_default();
         let mut kept = Golden::parse(&text);
         // Larger sizes that are not run keep their counts.
-        let deep = |name: &str| orders::all().any(|order| order.deep && order.name == name);
+        let deep = |name: &str| deep_names().any(|deep| deep == name);
         let not_run = |name: &str| !args.deep && deep(name);
         if args.bless {
             kept.bless(rows, |name| args.filter.is_some() || not_run(name));
@@ -332,13 +335,13 @@ fn run_models(args: &Args) -> Result<bool, String> {
         missing.clear();
     }
     if let Some(report) = &report {
-        let not_run = |order: &&'static Order| !args.deep && order.deep && wanted(order.name);
-        let deep = orders::all().filter(not_run);
-        let deep: Vec<String> = deep.map(|order| order.name.into()).collect();
+        let not_run = |name: &&str| !args.deep && wanted(name);
+        let deep: Vec<String> = deep_names().filter(not_run).map(String::from).collect();
         let scope = Scope {
             others: models::all().count()
                 + course::all().count()
                 + CHECKS.len()
+                + 1
                 + orders::all().count()
                 - rows.len()
                 - deep.len(),
@@ -371,6 +374,7 @@ fn run_all(
     names: &[&str],
     at_once: usize,
     unit: &str,
+    size: impl Fn(usize) -> u64,
     run: impl Fn(usize, &dyn Fn(u64)) -> ModelRow + Sync,
 ) -> Vec<ModelRow> {
     let job = |_, at: usize, progress: &dyn Fn(u64)| run(at, progress);
@@ -389,131 +393,7 @@ fn run_all(
     if names.is_empty() {
         return Vec::new();
     }
-    jobs::spread(names, at_once, unit, job, finished)
-}
-
-fn row_of_model(model: &Model, ended: std::io::Result<Ended>) -> ModelRow {
-    let row = ModelRow {
-        name: model.name.into(),
-        level: "threads".into(),
-        property: model.property.into(),
-        sizes: format!("{} threads", model.threads),
-        bounds: BTreeMap::new(),
-        searched: Searched::Executions { executions: 0 },
-        exhausted: false,
-        goals: BTreeMap::new(),
-        seconds: 0.0,
-        found: None,
-        failure: None,
-    };
-    row_of(row, ended)
-}
-
-fn row_of_order(order: &Order, ended: std::io::Result<Ended>) -> ModelRow {
-    let bounds = order.bounds.list().into_iter();
-    let row = ModelRow {
-        name: order.name.into(),
-        level: "messages".into(),
-        property: order.property.into(),
-        sizes: format!("{} nodes", order.nodes),
-        bounds: bounds
-            .map(|(name, many)| (name.into(), many.into()))
-            .collect(),
-        searched: Searched::States {
-            states: 0,
-            depth: 0,
-        },
-        exhausted: false,
-        goals: BTreeMap::new(),
-        seconds: 0.0,
-        found: None,
-        failure: None,
-    };
-    row_of(row, ended)
-}
-
-fn row_of_lesson(lesson: &Lesson, ended: std::io::Result<Ended>) -> ModelRow {
-    let mut row = row_of_model(&lesson.model, ended);
-    row.level = "course".into();
-    if let Some(says) = lesson.finds {
-        row.expect(says);
-    }
-    row
-}
-
-fn row_of_check(check: &Check, ended: std::io::Result<Ended>) -> ModelRow {
-    let row = ModelRow {
-        name: check.name.into(),
-        level: "checker".into(),
-        property: check.property.into(),
-        sizes: "3 to 4 threads".into(),
-        bounds: BTreeMap::new(),
-        searched: Searched::Executions { executions: 0 },
-        exhausted: false,
-        goals: BTreeMap::new(),
-        seconds: 0.0,
-        found: None,
-        failure: None,
-    };
-    let mut row = row_of(row, ended);
-    // Its only picture is the message once more.
-    if let Some(failure) = &mut row.failure {
-        (failure.diagram, failure.drawing) = (None, None);
-    }
-    if let Some(says) = check.finds {
-        row.expect(says);
-    }
-    row
-}
-
-fn row_of(mut row: ModelRow, ended: std::io::Result<Ended>) -> ModelRow {
-    let searched = |count: u64, steps: Option<u64>| match steps {
-        Some(depth) => Searched::States {
-            states: count,
-            depth,
-        },
-        None => Searched::Executions { executions: count },
-    };
-    match ended {
-        Err(e) => row.fail(format!("its process can't be started: {e}")),
-        Ok(ended) => {
-            row.seconds = ended.took.as_secs_f64();
-            match ended.said {
-                Some(Said::Found {
-                    executions,
-                    depth,
-                    exhausted,
-                    goals,
-                }) => {
-                    row.searched = searched(executions, depth);
-                    row.exhausted = exhausted;
-                    row.goals = goals;
-                }
-                Some(Said::Broke {
-                    executions,
-                    message,
-                    diagram,
-                }) => {
-                    let states = !is_of_threads(&row);
-                    row.searched = searched(executions, states.then_some(0));
-                    row.failure = Some(Failure {
-                        message: match states {
-                            true => format!("after {executions} states: {message}"),
-                            false => format!("execution {executions}: {message}"),
-                        },
-                        diagram: Some(diagram.text()),
-                        drawing: Some(diagram),
-                    });
-                }
-                _ => row.fail(format!(
-                    "its process ended without a word:\n{}",
-                    ended.stderr
-                )),
-            }
-        }
-    }
-    row.judge();
-    row
+    jobs::spread(names, at_once, unit, size, job, finished)
 }
 
 fn run_bugs(args: &Args) -> Result<bool, String> {
@@ -563,7 +443,7 @@ fn run_bugs(args: &Args) -> Result<bool, String> {
         let by = row.message.lines().next().unwrap_or_default();
         format!("{:4} {found:6} {:6.1} s  {by}", row.name, row.seconds)
     };
-    let rows = jobs::spread(&names, at_once, "executions", job, finished);
+    let rows = jobs::spread(&names, at_once, "executions", |_| 0, job, finished);
     for (bug, row) in bugs.iter().zip(&rows) {
         if !row.found {
             println!("\n{} was not found: {}", bug.id, row.message.trim());

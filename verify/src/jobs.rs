@@ -59,13 +59,36 @@ pub struct Ended {
 /// The argument with which it does not check each step against the specification.
 pub const UNREFINED: &str = "--unrefined";
 
+/// The argument with which each execution has new stacks.
+pub const FRESH_STACKS: &str = "--fresh-stacks";
+
+/// How one model is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How many threads it may use, beside those of the model.
+    pub threads: usize,
+    /// Whether each step is checked against the specification.
+    pub refined: bool,
+    /// Whether each execution has new stacks, instead of those of the last.
+    pub fresh_stacks: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            threads: 1,
+            refined: true,
+            fresh_stacks: false,
+        }
+    }
+}
+
 /// How many jobs run at a time unless told otherwise: one for each core.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Runs one model in a process of its own; `program` is this program, perhaps built with a bug planted in it. `refined`: each step is checked
-/// against the specification.
+/// Runs one model in a process of its own; `program` is this program, perhaps built with a bug planted in it.
 ///
 /// No variable of loom's reaches it: a bound that somebody set for another program shrinks nothing here.
 ///
@@ -78,15 +101,17 @@ pub fn cores() -> usize {
 pub fn run_model(
     program: &std::path::Path,
     model: &str,
-    threads: usize,
-    refined: bool,
+    settings: &Settings,
     progress: impl Fn(u64),
 ) -> std::io::Result<Ended> {
     let start = Instant::now();
     let mut command = Command::new(program);
-    command.args([CHILD, model, THREADS, &threads.to_string()]);
-    if !refined {
+    command.args([CHILD, model, THREADS, &settings.threads.to_string()]);
+    if !settings.refined {
         command.arg(UNREFINED);
+    }
+    if settings.fresh_stacks {
+        command.arg(FRESH_STACKS);
     }
     command.stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -129,18 +154,21 @@ pub fn run_model(
     })
 }
 
-/// Runs `job` for each of `names`, `at_once` at a time, and shows how it goes. `job` hears which of the slots it has, and says with
-/// its second argument how far it is. The results come in the order of `names`.
+/// Runs `job` for each of `names`, `at_once` at a time, those of the largest `size` first, and shows how it goes. `job` hears which of the slots
+/// it has, and says with its last argument how far it is. The results come in the order of `names`.
 pub fn spread<R: Send>(
     names: &[&str],
     at_once: usize,
     unit: &str,
+    size: impl Fn(usize) -> u64,
     job: impl Fn(usize, usize, &dyn Fn(u64)) -> R + Sync,
     finished: impl Fn(&R) -> String + Sync,
 ) -> Vec<R> {
     let screen = Screen::new(names.len(), unit);
     let (jobs, waiting): (Sender<usize>, Receiver<usize>) = unbounded();
-    for at in 0..names.len() {
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.sort_by_key(|&at| std::cmp::Reverse(size(at)));
+    for at in order {
         // The channel lives as long as this function.
         let _ = jobs.send(at);
     }
@@ -225,4 +253,23 @@ impl Screen {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_begin_and_the_results_keep_their_order() {
+        let begun = std::sync::Mutex::new(Vec::new());
+        let job = |_, at: usize, _: &dyn Fn(u64)| {
+            begun.lock().unwrap().push(at);
+            at
+        };
+        let sizes = [5, 9, 1, 9];
+        let names = ["a", "b", "c", "d"];
+        let results = spread(&names, 1, "steps", |at| sizes[at], job, |_| String::new());
+        assert_eq!(results, [0, 1, 2, 3]);
+        assert_eq!(*begun.lock().unwrap(), [1, 3, 0, 2]);
+    }
 }

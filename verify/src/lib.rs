@@ -24,6 +24,8 @@
 //! | [`output`] | tries at the beginning what is written at the end |
 //! | [`page`] | the same as a page, with the pictures |
 //! | [`jobs`] | runs models as processes, over the cores, with progress |
+//!
+//! The program has one file more, `stacks`, with the only unsafe code of the tree: it is what makes executions cheap. This library has none.
 
 #![forbid(unsafe_code)]
 

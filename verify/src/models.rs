@@ -14,6 +14,7 @@ mod shutdown;
 mod transferring;
 mod votes;
 mod watching;
+mod wider;
 
 use crate::harness::Model;
 
@@ -34,6 +35,7 @@ pub fn all() -> impl Iterator<Item = &'static Model> {
         watching::MODELS,
         promises::MODELS,
         shutdown::MODELS,
+        wider::MODELS,
     ]
     .into_iter()
     .flatten()

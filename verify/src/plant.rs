@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use crate::catalogue::{Bug, Check};
-use crate::jobs::{Said, run_model};
+use crate::jobs::{Said, Settings, run_model};
 use crate::report::BugRow;
 use crate::spec::REFUSED;
 
@@ -171,7 +171,13 @@ impl Nursery {
         row: &mut BugRow,
     ) -> Result<(), String> {
         let program = self.target.join("planted/biglock-verify");
-        let run = |refined| run_model(&program, model, 1, refined, &progress);
+        let run = |refined| {
+            let settings = Settings {
+                refined,
+                ..Settings::default()
+            };
+            run_model(&program, model, &settings, &progress)
+        };
         let mut ended = run(true).map_err(|e| e.to_string())?;
         // The specification speaks first, of whatever rule a bug breaks on its way. What the page says must be found without it as well.
         if let Some(Said::Broke {

@@ -298,6 +298,11 @@ impl Golden {
         lines.collect()
     }
 
+    /// The count that is kept of a model.
+    pub fn count(&self, name: &str) -> Option<u64> {
+        self.0.get(name).copied()
+    }
+
     /// Takes over the counts of `rows`, of those that passed. Of others, those stay that `stays` says.
     pub fn bless(&mut self, rows: &[ModelRow], stays: impl Fn(&str) -> bool) {
         self.0.retain(|name, _| stays(name));
@@ -363,6 +368,27 @@ mod tests {
         };
         assert!(broke("execution 3: money is missing").passed());
         assert!(!broke("execution 3: there is too much money").passed());
+    }
+
+    #[test]
+    fn a_row_of_json_has_all_that_the_table_has_and_the_goals() {
+        let threads = row(10, true, 1);
+        let mut messages = row(10, true, 1);
+        messages.bounds = [("campaigns".to_string(), 2)].into();
+        messages.searched = Searched::States {
+            states: 7,
+            depth: 3,
+        };
+        let fields = "name level property sizes bounds exhausted goals seconds found failure";
+        for (row, count) in [(threads, "executions"), (messages, "states")] {
+            let json = serde_json::to_value(&row).unwrap();
+            for field in fields.split(' ').chain([count]) {
+                assert!(json.get(field).is_some(), "{field} is missing: {json}");
+            }
+            assert_eq!(json[count], row.searched.count());
+            assert_eq!(json["goals"]["waited"], 1);
+            assert_eq!(json["bounds"].as_object().unwrap().len(), row.bounds.len());
+        }
     }
 
     #[test]

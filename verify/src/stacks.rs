@@ -7,7 +7,7 @@
 //!
 //! **Why that is sound.**
 //! - It concerns only what is asked for exactly as `generator` asks for a stack: anonymous, private, readable and writable, `MAP_STACK`, anywhere, and
-//!   at most [`LARGEST`]. Everything else goes to the kernel as it came. The allocator and pthreads call inside the C library and never come here.
+//!   at most a megabyte. Everything else goes to the kernel as it came. The allocator and pthreads call inside the C library and never come here.
 //! - A stack that is kept belongs to nobody else: it stays mapped, so the kernel gives its addresses to nobody, and it is in one slot, in one state.
 //!   Only who was handed it may use it, until that one gives back all of it. If any part is unmapped otherwise, the slot is forgotten.
 //! - Only a stack whose lowest page was made a guard is kept, and the guard stays: running over the end is a fault, as before. Who is handed such
@@ -15,7 +15,7 @@
 //! - What is different: the memory is not zero. A stack is written before it is read; `generator` writes its own words of each new one.
 //!
 //! It changes no search. What an execution does depends on no address, and the row `checker-stacks` of `cargo verify` runs models with and without
-//! this and compares what was found; `--fresh-stacks` runs everything without it. It is off until [`reuse`] is called. On other systems
+//! this and compares what was found; `--fresh-stacks` runs everything without it. It is off until [`reuse`] says otherwise. On other systems
 //! than Linux with the GNU C library on x86-64 or AArch64 there is none of it, and everything runs as it would with `--fresh-stacks`.
 //!
 //! This is the only file of the workspace's packages with unsafe code: functions that the linker finds by their names have no safe form. Nothing of it is
@@ -33,7 +33,7 @@
 )]
 mod kept {
     use std::ffi::c_void;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
     use libc::{
@@ -41,10 +41,12 @@ mod kept {
         SYS_mprotect, SYS_munmap, c_int, c_long, off_t, size_t,
     };
 
+    pub const CAN: bool = true;
     /// Stacks of models have 256 kB, loom's first has 32 kB, each with its guard page.
-    pub const LARGEST: usize = 1 << 20;
+    const LARGEST: usize = 1 << 20;
 
     static ON: AtomicBool = AtomicBool::new(false);
+    static AGAIN: AtomicU64 = AtomicU64::new(0);
     static SLOTS: Mutex<[Slot; 16]> = Mutex::new([Slot::EMPTY; 16]);
 
     /// One stack. Empty if its length is zero.
@@ -70,14 +72,21 @@ mod kept {
         }
     }
 
-    pub fn reuse() {
-        ON.store(true, Ordering::Relaxed);
+    pub fn reuse(on: bool) {
+        ON.store(on, Ordering::Relaxed);
     }
 
-    /// Nothing that is done while this is held maps, allocates or panics.
-    fn slots() -> Option<MutexGuard<'static, [Slot; 16]>> {
-        let on = ON.load(Ordering::Relaxed);
-        on.then(|| SLOTS.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn reused() -> u64 {
+        AGAIN.load(Ordering::Relaxed)
+    }
+
+    fn is_on() -> bool {
+        ON.load(Ordering::Relaxed)
+    }
+
+    /// Nothing that is done while this is held allocates, panics, or calls what is defined here.
+    fn slots() -> MutexGuard<'static, [Slot; 16]> {
+        SLOTS.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new mapping, or a stack that was given back.
@@ -93,7 +102,8 @@ mod kept {
         file: c_int,
         offset: off_t,
     ) -> *mut c_void {
-        let is_stack = at.is_null()
+        let is_stack = is_on()
+            && at.is_null()
             && (1..=LARGEST).contains(&length)
             && protection == PROT_READ | PROT_WRITE
             && flags == MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK
@@ -103,14 +113,16 @@ mod kept {
         let fresh = || unsafe {
             libc::syscall(SYS_mmap, at, length, protection, flags, file, offset) as *mut c_void
         };
-        let Some(mut slots) = is_stack.then(slots).flatten() else {
+        if !is_stack {
             return fresh();
-        };
+        }
+        let mut slots = slots();
         if let Some(kept) = slots
             .iter_mut()
             .find(|slot| !slot.in_use && slot.length == length)
         {
             kept.in_use = true;
+            AGAIN.fetch_add(1, Ordering::Relaxed);
             return kept.start as *mut c_void;
         }
         let stack = fresh();
@@ -132,17 +144,11 @@ mod kept {
     /// # Safety
     /// As for the C library's function of this name.
     #[unsafe(no_mangle)]
-    pub unsafe extern "C" fn mprotect(
-        at: *mut c_void,
-        length: size_t,
-        protection: c_int,
-    ) -> c_int {
+    pub unsafe extern "C" fn mprotect(at: *mut c_void, length: size_t, protection: c_int) -> c_int {
         // SAFETY: the kernel's own call, with the caller's own arguments.
         let protect =
             || unsafe { libc::syscall(SYS_mprotect, at, length, protection as c_long) as c_int };
-        let Some(mut slots) = slots() else {
-            return protect();
-        };
+        let mut slots = slots();
         let Some(slot) = slots
             .iter_mut()
             .find(|slot| slot.length > 0 && slot.overlaps(at as usize, length))
@@ -170,12 +176,10 @@ mod kept {
     pub unsafe extern "C" fn munmap(at: *mut c_void, length: size_t) -> c_int {
         // SAFETY: the kernel's own call, with the caller's own arguments.
         let unmap = || unsafe { libc::syscall(SYS_munmap, at, length) as c_int };
-        let Some(mut slots) = slots() else {
-            return unmap();
-        };
+        let mut slots = slots();
         for slot in slots.iter_mut().filter(|slot| slot.length > 0) {
             let whole = slot.start == at as usize && slot.length == length;
-            if whole && slot.in_use && slot.guard > 0 {
+            if is_on() && whole && slot.in_use && slot.guard > 0 {
                 slot.in_use = false;
                 return 0;
             }
@@ -187,13 +191,31 @@ mod kept {
     }
 }
 
-/// From now on stacks are used again, where that is possible.
-pub fn reuse() {
-    #[cfg(all(
-        target_os = "linux",
-        target_env = "gnu",
-        any(target_arch = "x86_64", target_arch = "aarch64"),
-        target_pointer_width = "64"
-    ))]
-    kept::reuse();
+#[cfg(not(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_pointer_width = "64"
+)))]
+mod kept {
+    pub const CAN: bool = false;
+
+    pub fn reuse(_: bool) {}
+
+    pub fn reused() -> u64 {
+        0
+    }
+}
+
+/// Whether that is possible here.
+pub const CAN: bool = kept::CAN;
+
+/// Whether stacks are used again from now on, where that is possible.
+pub fn reuse(on: bool) {
+    kept::reuse(on);
+}
+
+/// How often a stack was used again.
+pub fn reused() -> u64 {
+    kept::reused()
 }

@@ -329,6 +329,12 @@ impl World {
             .copied()
     }
 
+    /// Up to which entry a node has told the leader of `term` that it has its log.
+    pub fn told_up_to(&self, node: u64, term: u64) -> u64 {
+        let acked = &self.ledger().acked;
+        acked.get(&(Term(term), NodeId(node))).copied().unwrap_or(0)
+    }
+
     /// How often a node wrote.
     pub fn writes(&self, node: u64) -> u64 {
         self.ledger()

@@ -3,9 +3,8 @@
 //! Only in the checked build, which replaces the locks; elsewhere there are none. `just cases` says how to call it.
 
 use std::io;
-use std::process::Command;
+use std::process::{Command, Output};
 
-use biglock_verify::explore::orders;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> io::Result<()> {
@@ -26,14 +25,19 @@ fn cases() -> io::Result<Vec<Trial>> {
         list.status.success() || !cfg!(biglock_loom),
         "the models can't be listed: {list:?}"
     );
-    let list = String::from_utf8_lossy(&list.stdout);
-    let names = list.lines().filter_map(|line| line.split(' ').next());
-    let deep = |name: &str| orders::all().any(|order| order.deep && order.name == name);
-    let case = |name: &str| {
-        let (name, deep) = (name.to_string(), deep(name));
+    let ordinary = names(&verify(&["--list"]).output()?);
+    let case = |name: &String| {
+        let (name, deep) = (name.clone(), !ordinary.contains(name));
         Trial::test(name.clone(), move || check(&name, deep)).with_ignored_flag(deep)
     };
-    Ok(names.map(case).collect())
+    Ok(names(&list).iter().map(case).collect())
+}
+
+/// The first word of each line.
+fn names(list: &Output) -> Vec<String> {
+    let list = String::from_utf8_lossy(&list.stdout);
+    let names = list.lines().filter_map(|line| line.split(' ').next());
+    names.map(String::from).collect()
 }
 
 /// Runs it as `cargo verify` does, in a process of its own: what a broken execution leaves behind can't be cleaned up.

@@ -1,5 +1,5 @@
 //! A data race, on purpose: the sanitizer must report it, or a run without reports would mean nothing. `check` beside this file compiles it,
-//! by itself: no package of the tree could, for all of them forbid unsafe code, without which Rust has no data races.
+//! by itself: no library of the tree could, for all of them forbid unsafe code, without which Rust has no data races.
 
 use std::cell::UnsafeCell;
 use std::thread;

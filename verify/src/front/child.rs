@@ -1,15 +1,19 @@
 //! The process that runs one model, or one comparison, and says how it goes.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use biglock_verify::course;
 use biglock_verify::differential::{self, CHECKS, Check};
 use biglock_verify::explore::{Order, orders, search};
-use biglock_verify::harness;
+use biglock_verify::harness::{self, Found};
 use biglock_verify::jobs::Said;
 use biglock_verify::record::Event;
 use biglock_verify::{diagram, models};
+
+use super::STACKS;
+use crate::stacks;
 
 /// Runs programs for one comparison, as they come in.
 pub fn worker(name: &str) -> ExitCode {
@@ -29,6 +33,10 @@ pub fn child(name: &str, threads: usize) -> ExitCode {
     }
     if let Some(check) = CHECKS.iter().find(|check| check.name == name) {
         check_the_checker(check);
+        return ExitCode::SUCCESS;
+    }
+    if name == STACKS.name {
+        compare_stacks();
         return ExitCode::SUCCESS;
     }
     let lessons = course::all().map(|lesson| &lesson.model);
@@ -112,6 +120,36 @@ fn check_the_checker(check: &'static Check) {
             }),
         },
     }
+}
+
+/// Runs models on new stacks, and on stacks that are used again: neither may find anything that the other does not.
+fn compare_stacks() {
+    let mut executions = 0;
+    let mut goals = BTreeMap::from([("a model".to_string(), 0)]);
+    for model in models::all().filter(|model| STACKS.models.contains(&model.name)) {
+        let [fresh, again] = [false, true].map(|on| {
+            stacks::reuse(on);
+            harness::check(model, |_| ())
+        });
+        let found = |found: &Found| (found.executions, found.exhausted, found.goals.clone());
+        if found(&fresh) != found(&again) {
+            let name = model.name;
+            let message = format!("{name} finds {fresh:?} on new stacks, {again:?} on used ones");
+            broke(executions, Vec::new(), message);
+        }
+        executions += fresh.executions + again.executions;
+        goals.entry("a model".into()).and_modify(|n| *n += 1);
+        say(&Said::Progress(executions));
+    }
+    if stacks::CAN {
+        goals.insert("a stack was used again".into(), stacks::reused());
+    }
+    say(&Said::Found {
+        executions,
+        depth: None,
+        exhausted: goals["a model"] == STACKS.models.len() as u64,
+        goals,
+    });
 }
 
 /// An execution broke something: says so at once, and goes no further, because what unwinds now would run into locks that nobody leaves.

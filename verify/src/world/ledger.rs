@@ -48,7 +48,7 @@ pub(super) struct Ledger {
     /// Every entry there ever was, by index and term.
     entries: BTreeMap<(u64, Term), Entry>,
     /// Up to which index each node said, in each term, that its disk holds what the leader has.
-    acked: BTreeMap<(Term, NodeId), u64>,
+    pub(super) acked: BTreeMap<(Term, NodeId), u64>,
     /// What stands at each index for ever.
     committed: BTreeMap<u64, Entry>,
     /// Up to which index each node was seen to know that.
