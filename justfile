@@ -11,6 +11,10 @@ _list:
 verify *ARGS:
     cargo verify "$@"
 
+# A service of one's own around a node, checked as a user would: `just service withdraw --show`.
+service *ARGS:
+    cd verify/examples/service && cargo interleave "$@"
+
 # Whole clusters with all their threads, under schedules drawn at random: `just schedules --runs 10000 --nodes 7`.
 schedules *ARGS:
     cargo schedules "$@"

@@ -24,13 +24,12 @@ pub mod periodic;
 pub mod tally;
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use biglock::lock::{Guarded, Look, Monitor, Observer, Outside, Section, Step};
-use biglock::{Clock, NodeId, Time};
+use biglock::Time;
+use biglock::lock::{Guarded, Look, Monitor, Section};
 
-use crate::harness::{GATE, Gate, Model, Run, Start};
-use crate::record::Event;
+use crate::harness::{Model, Start};
 use crate::world::World;
 
 /// A program of the course.
@@ -106,14 +105,7 @@ pub struct Held<S>(S);
 
 /// A lock of this program. Its threads wait at it until all of them are there.
 pub fn lock<S: State>(world: &World, state: S) -> Lock<S> {
-    let watch = Watch {
-        run: world.run.clone(),
-        seen: Mutex::new(state.clone()),
-    };
-    let monitor = Monitor::with_clock(Held(state), Clock::manual()).observed_by(Arc::new(watch));
-    let lock = Arc::new(monitor);
-    world.run.register_lock(lock.clone());
-    lock
+    world.monitor(Held(state), |held| held.0.show())
 }
 
 /// To wait in a section: in a loop, around a predicate.
@@ -168,50 +160,4 @@ impl<S: State> Guarded for Held<S> {
     }
 
     fn give_up(&mut self, _: &'static str) {}
-}
-
-impl<S: State> Gate for Monitor<Held<S>> {
-    fn hold(&self, inside: Box<dyn FnOnce() + '_>) {
-        self.enter(&mut Outside::claim(GATE), GATE, |_| inside());
-    }
-}
-
-/// Takes notes, for the picture.
-struct Watch<S> {
-    run: Arc<Run>,
-    seen: Mutex<S>,
-}
-
-impl<S: State> Observer<Held<S>> for Watch<S> {
-    fn observe(
-        &self,
-        thread: &'static str,
-        section: &'static str,
-        step: Step,
-        state: Option<&Held<S>>,
-    ) {
-        if thread == GATE {
-            return;
-        }
-        match step {
-            Step::Wants => self.run.arrived(),
-            Step::Waits(what) if self.run.gate_is_open() => self.run.reached(what),
-            _ => {}
-        }
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Step::Waits(_) | Step::Left(_), Some(state)) = (step, state)
-            && *seen != state.0
-        {
-            *seen = state.0.clone();
-            let text = seen.show();
-            self.run.record(Event::Changed { thread, text });
-        }
-        self.run.record(Event::Section {
-            node: NodeId(0),
-            thread,
-            section,
-            step,
-            view: None,
-        });
-    }
 }

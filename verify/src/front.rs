@@ -18,8 +18,9 @@ use biglock_verify::page::{Report, Scope};
 use biglock_verify::plant::Nursery;
 use biglock_verify::report::{
     BugRow, Failure, Golden, ModelRow, Searched, bug_table, many, model_table, that_hold,
-    that_were_found, thousands,
+    that_were_found,
 };
+use biglock_verify::rows::{is_of_threads, run_all};
 use biglock_verify::spec::trace::{self, Wrong};
 use clap::Parser;
 
@@ -364,36 +365,6 @@ fn run_models(args: &Args) -> Result<bool, String> {
         ));
     }
     Ok(passed == rows.len())
-}
-
-fn is_of_threads(row: &ModelRow) -> bool {
-    matches!(row.searched, Searched::Executions { .. })
-}
-
-fn run_all(
-    names: &[&str],
-    at_once: usize,
-    unit: &str,
-    size: impl Fn(usize) -> u64,
-    run: impl Fn(usize, &dyn Fn(u64)) -> ModelRow + Sync,
-) -> Vec<ModelRow> {
-    let job = |_, at: usize, progress: &dyn Fn(u64)| run(at, progress);
-    let finished = |row: &ModelRow| {
-        let verdict = match (row.passed(), &row.found) {
-            (false, _) => "FAILED",
-            (true, Some(_)) => "found",
-            (true, None) => "exhausted",
-        };
-        let (count, unit) = (thousands(row.searched.count()), row.searched.unit());
-        format!(
-            "{:32} {count:>12} {unit}, {verdict}, {:.1} s",
-            row.name, row.seconds
-        )
-    };
-    if names.is_empty() {
-        return Vec::new();
-    }
-    jobs::spread(names, at_once, unit, size, job, finished)
 }
 
 fn run_bugs(args: &Args) -> Result<bool, String> {

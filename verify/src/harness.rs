@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use biglock::NodeId;
 use biglock::lock::Outside;
@@ -84,6 +84,7 @@ impl Gate for Engine {
 type Body = Box<dyn FnOnce(&mut Outside) + Send>;
 type Check = Box<dyn FnOnce() + Send>;
 type Notes = Arc<Mutex<Vec<Event>>>;
+type Ear = Box<dyn Fn(Event) -> Event + Send + Sync>;
 
 /// What outlives one execution.
 #[derive(Default)]
@@ -98,6 +99,7 @@ pub struct Run {
     search: Arc<Search>,
     crashes: bool,
     events: Notes,
+    ear: OnceLock<Ear>,
     nodes: Mutex<BTreeMap<NodeId, Arc<Engine>>>,
     machines: Mutex<BTreeMap<NodeId, Machine>>,
     locks: Mutex<Vec<Arc<dyn Gate>>>,
@@ -225,6 +227,7 @@ fn execute(model: &'static Model, search: &Arc<Search>) {
         search: search.clone(),
         crashes: model.crashes,
         events: Arc::new(Mutex::new(Vec::with_capacity(128))),
+        ear: OnceLock::new(),
         nodes: Mutex::default(),
         machines: Mutex::default(),
         locks: Mutex::default(),
@@ -370,7 +373,22 @@ impl Run {
 
     /// Takes a note.
     pub fn record(&self, event: Event) {
+        let event = match self.ear.get() {
+            Some(ear) => ear(event),
+            None => event,
+        };
         locked(&self.events).push(event);
+    }
+
+    /// From now on this hears each note first, and says what is noted.
+    pub fn listen(&self, ear: impl Fn(Event) -> Event + Send + Sync + 'static) {
+        // There is one for each execution.
+        let _ = self.ear.set(Box::new(ear));
+    }
+
+    /// Forgets the notes so far: the picture begins here.
+    pub fn forget(&self) {
+        locked(&self.events).clear();
     }
 
     /// The last thread is done: the last check, and the end of the nodes (which know the world that knows them).

@@ -5,6 +5,7 @@
 //!
 //! | module | what it has |
 //! |---|---|
+//! | `check` | checks of a program of your own around a `Node`: begin here if you link Biglock |
 //! | `harness` | runs one model: every interleaving, no bound, exhaustion witnessed |
 //! | `world` | what a model is made of: nodes, disks, network, threads, and the laws that hold in each execution |
 //! | `models` | the models |
@@ -24,6 +25,7 @@
 //! | [`output`] | tries at the beginning what is written at the end |
 //! | [`page`] | the same as a page, with the pictures |
 //! | [`jobs`] | runs models as processes, over the cores, with progress |
+//! | `here`, `rows` | one model in a process of its own; its row |
 //!
 //! The program has one file more, `stacks`, with the only unsafe code of the tree: it is what makes executions cheap. This library has none.
 
@@ -31,12 +33,16 @@
 
 pub mod catalogue;
 #[cfg(biglock_loom)]
+pub mod check;
+#[cfg(biglock_loom)]
 pub mod course;
 pub mod diagram;
 pub mod differential;
 pub mod explore;
 #[cfg(biglock_loom)]
 pub mod harness;
+#[cfg(biglock_loom)]
+pub mod here;
 pub mod jobs;
 pub mod lab;
 pub mod linearizable;
@@ -47,6 +53,8 @@ pub mod page;
 pub mod plant;
 pub mod record;
 pub mod report;
+#[cfg(biglock_loom)]
+pub mod rows;
 #[cfg(biglock_shuttle)]
 pub mod schedules;
 pub mod sim;

@@ -4,7 +4,7 @@ mod campaign;
 mod cluster;
 mod durability;
 mod installing;
-mod leading;
+pub(crate) mod leading;
 mod promises;
 mod promoting;
 mod proposing;

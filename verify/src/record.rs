@@ -165,4 +165,15 @@ impl Event {
             | Event::Note { thread, .. } => thread,
         }
     }
+
+    /// The same, to be called otherwise.
+    pub fn thread_mut(&mut self) -> &mut &'static str {
+        match self {
+            Event::Section { thread, .. }
+            | Event::Sent { thread, .. }
+            | Event::Wrote { thread, .. }
+            | Event::Changed { thread, .. }
+            | Event::Note { thread, .. } => thread,
+        }
+    }
 }

@@ -325,7 +325,7 @@ impl Golden {
             if row.passed() && kept != Some(count) {
                 let kept = kept.map_or("none is kept".into(), |kept| format!("{kept} are kept"));
                 row.fail(format!(
-                    "{count} {}, and {kept}: if the model or the code under it was meant to change, run `cargo verify --bless` \
+                    "{count} {}, and {kept}: if the model or the code under it was meant to change, run this again with `--bless` \
                      and say why in the commit",
                     row.searched.unit()
                 ));

@@ -4,6 +4,7 @@
 //! std's locks, which are never waited for: loom runs one thread at a time), so it adds no interleavings and hides none.
 
 mod edges;
+mod guard;
 mod ledger;
 
 pub use ledger::refine_nothing;
@@ -16,12 +17,13 @@ use biglock::node::{Decided, Engine, Shared, Tell};
 use biglock::rules::{Answer, Appended, At, Beat, Body, Chunk, Raft, Sessions, SnapshotHead};
 use biglock::{
     Clock, Config, Entry, HardState, Members, Message, NodeId, Payload, Position, ProposeError,
-    ReadError, Stored, Term, Time, codec,
+    ReadError, StateMachine, Stored, Term, Time, codec,
 };
 use bytes::Bytes;
 
 pub use self::edges::Machine;
 use self::edges::{ModelDisk, ModelMachine, ModelWire, Watch};
+use self::guard::JudgedMachine;
 use self::ledger::Ledger;
 use crate::harness::Run;
 use crate::record::Event;
@@ -72,6 +74,7 @@ pub struct NodeSpec {
     instant_state: bool,
     keep_entries: u64,
     started: Time,
+    machine: Option<Box<dyn StateMachine>>,
 }
 
 impl NodeSpec {
@@ -89,6 +92,7 @@ impl NodeSpec {
             instant_state: false,
             keep_entries: 0,
             started: Time::ZERO,
+            machine: None,
         }
     }
 
@@ -161,6 +165,12 @@ impl NodeSpec {
         self
     }
 
+    /// With this state machine, and not one of the models' own.
+    pub fn machine(mut self, machine: impl StateMachine + 'static) -> NodeSpec {
+        self.machine = Some(Box::new(machine));
+        self
+    }
+
     /// With this many entries kept in memory behind a snapshot.
     pub fn keep_entries(mut self, many: u64) -> NodeSpec {
         self.keep_entries = many;
@@ -221,13 +231,16 @@ impl World {
             world: self.clone(),
             machine: self.run.machine(id),
         };
-        let machine = ModelMachine {
-            node: id,
-            instant: spec.instant_state,
-            world: self.clone(),
-            done: Vec::new(),
+        let machine: Box<dyn StateMachine> = match spec.machine {
+            Some(machine) => Box::new(JudgedMachine::new(id, self, machine)),
+            None => Box::new(ModelMachine {
+                node: id,
+                instant: spec.instant_state,
+                world: self.clone(),
+                done: Vec::new(),
+            }),
         };
-        let shared = Shared::new(raft, Box::new(disk), Box::new(machine), spec.id);
+        let shared = Shared::new(raft, Box::new(disk), machine, spec.id);
         let watch = Watch {
             node: id,
             boot,

@@ -103,10 +103,7 @@ impl Node {
     /// # Errors
     /// If the transport can't start or the system gives no thread.
     pub fn run(engine: Arc<Engine>) -> Result<Node, StartError> {
-        let node = Node {
-            engine: engine.clone(),
-            threads: Mutex::default(),
-        };
+        let node = Node::over(engine.clone());
         // If one of these fails, dropping `node` stops and joins the ones before.
         node.spawn("election", Engine::election_loop)?;
         node.spawn("leader", Engine::leader_loop)?;
@@ -114,6 +111,14 @@ impl Node {
         node.spawn("apply", Engine::apply_loop)?;
         engine.transport().start(Inbox::new(engine.clone()))?;
         Ok(node)
+    }
+
+    /// A handle on an engine whose threads somebody else runs: for models, which have no room for all of them. Dropping it stops the engine.
+    pub fn over(engine: Arc<Engine>) -> Node {
+        Node {
+            engine,
+            threads: Mutex::default(),
+        }
     }
 
     fn spawn(&self, name: &'static str, body: fn(&Engine, &mut Outside)) -> Result<(), StartError> {

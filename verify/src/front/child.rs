@@ -1,16 +1,14 @@
 //! The process that runs one model, or one comparison, and says how it goes.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use biglock_verify::course;
 use biglock_verify::differential::{self, CHECKS, Check};
 use biglock_verify::explore::{Order, orders, search};
 use biglock_verify::harness::{self, Found};
+use biglock_verify::here::{self, broke, say};
 use biglock_verify::jobs::Said;
-use biglock_verify::record::Event;
-use biglock_verify::{diagram, models};
+use biglock_verify::{course, models};
 
 use super::STACKS;
 use crate::stacks;
@@ -45,34 +43,7 @@ pub fn child(name: &str, threads: usize) -> ExitCode {
         eprintln!("there is no model {name}");
         return ExitCode::from(2);
     };
-    // Set once: loom's coroutines wrap it in one of their own, which hides how they end a thread.
-    std::panic::set_hook(Box::new(|info| {
-        let message = info.payload_as_str().unwrap_or("a panic");
-        // Loom's own words for it are about its threads' numbers, and its own place in the source says nothing.
-        let message = match message.starts_with("deadlock") {
-            true => diagram::DEADLOCK,
-            false => message,
-        };
-        let place = info
-            .location()
-            .filter(|at| at.file().starts_with("verify/") || at.file().starts_with("core/"));
-        let place = place
-            .map(|at| format!(" ({}:{})", at.file(), at.line()))
-            .unwrap_or_default();
-        let (executions, events) = harness::current().unwrap_or_default();
-        broke(executions, events, format!("{message}{place}"));
-    }));
-    let found = harness::check(model, |executions| say(&Said::Progress(executions)));
-    say(&Said::Found {
-        executions: found.executions,
-        depth: None,
-        exhausted: found.exhausted,
-        goals: found
-            .goals
-            .into_iter()
-            .map(|(goal, n)| (goal.into(), n))
-            .collect(),
-    });
+    here::run(model);
     ExitCode::SUCCESS
 }
 
@@ -150,33 +121,4 @@ fn compare_stacks() {
         exhausted: goals["a model"] == STACKS.models.len() as u64,
         goals,
     });
-}
-
-/// An execution broke something: says so at once, and goes no further, because what unwinds now would run into locks that nobody leaves.
-fn broke(executions: u64, events: Vec<Event>, message: String) {
-    // On a thread of its own: a coroutine's stack is too small to draw on.
-    let drawing = std::thread::Builder::new().spawn(move || {
-        let diagram = diagram::of_threads(&events, &message);
-        say(&Said::Broke {
-            executions,
-            message,
-            diagram,
-        });
-    });
-    if let Ok(thread) = drawing {
-        let _ = thread.join();
-    }
-    std::process::abort();
-}
-
-fn say(said: &Said) {
-    let mut out = std::io::stdout().lock();
-    let line = match serde_json::to_string(said) {
-        Ok(line) => line,
-        Err(e) => format!("{e}"),
-    };
-    // If nobody listens any more, nothing is left to be done.
-    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() && !out.is_terminal() {
-        std::process::exit(1);
-    }
 }

@@ -6,10 +6,9 @@ use biglock_verify::course::Lesson;
 use biglock_verify::differential::Check;
 use biglock_verify::explore::{Order, orders};
 use biglock_verify::harness::Model;
-use biglock_verify::jobs::{Ended, Said};
-use biglock_verify::report::{Failure, ModelRow, Searched};
-
-use super::is_of_threads;
+use biglock_verify::jobs::Ended;
+use biglock_verify::report::{ModelRow, Searched};
+use biglock_verify::rows::{row_of, row_of_model};
 
 /// What runs in a process of its own, on one core.
 pub enum Job {
@@ -74,23 +73,6 @@ pub const STACKS: Stacks = Stacks {
 pub fn deep_names() -> impl Iterator<Item = &'static str> {
     let orders = orders::all().filter(|order| order.deep);
     orders.map(|order| order.name)
-}
-
-fn row_of_model(model: &Model, ended: std::io::Result<Ended>) -> ModelRow {
-    let row = ModelRow {
-        name: model.name.into(),
-        level: "threads".into(),
-        property: model.property.into(),
-        sizes: format!("{} threads", model.threads),
-        bounds: BTreeMap::new(),
-        searched: Searched::Executions { executions: 0 },
-        exhausted: false,
-        goals: BTreeMap::new(),
-        seconds: 0.0,
-        found: None,
-        failure: None,
-    };
-    row_of(row, ended)
 }
 
 pub fn row_of_order(order: &Order, ended: std::io::Result<Ended>) -> ModelRow {
@@ -169,54 +151,4 @@ fn row_of_stacks(ended: std::io::Result<Ended>) -> ModelRow {
         failure: None,
     };
     row_of(row, ended)
-}
-
-fn row_of(mut row: ModelRow, ended: std::io::Result<Ended>) -> ModelRow {
-    let searched = |count: u64, steps: Option<u64>| match steps {
-        Some(depth) => Searched::States {
-            states: count,
-            depth,
-        },
-        None => Searched::Executions { executions: count },
-    };
-    match ended {
-        Err(e) => row.fail(format!("its process can't be started: {e}")),
-        Ok(ended) => {
-            row.seconds = ended.took.as_secs_f64();
-            match ended.said {
-                Some(Said::Found {
-                    executions,
-                    depth,
-                    exhausted,
-                    goals,
-                }) => {
-                    row.searched = searched(executions, depth);
-                    row.exhausted = exhausted;
-                    row.goals = goals;
-                }
-                Some(Said::Broke {
-                    executions,
-                    message,
-                    diagram,
-                }) => {
-                    let states = !is_of_threads(&row);
-                    row.searched = searched(executions, states.then_some(0));
-                    row.failure = Some(Failure {
-                        message: match states {
-                            true => format!("after {executions} states: {message}"),
-                            false => format!("execution {executions}: {message}"),
-                        },
-                        diagram: Some(diagram.text()),
-                        drawing: Some(diagram),
-                    });
-                }
-                _ => row.fail(format!(
-                    "its process ended without a word:\n{}",
-                    ended.stderr
-                )),
-            }
-        }
-    }
-    row.judge();
-    row
 }

@@ -1,0 +1,266 @@
+//! Checks of a program of your own, around a [`Node`](biglock::Node): every interleaving of its threads, by the same harness that checks Biglock.
+//!
+//! "Check your own code" in `verify/README.md` tells it step by step, and `verify/examples/service` is a crate to start from. In short:
+//!
+//! - a [`Check`] is a name, a sentence, how many threads, and a plain function over a [`Stage`];
+//! - the function makes a [leader](Stage::leader) and [monitors](Stage::monitor), builds the program on them as it is, and gives it
+//!   [threads](Stage::thread), [laws](Stage::law) and a [last check](Stage::finally);
+//! - [`main`] runs them all, as `cargo verify` does, each in a process of its own.
+//!
+//! What holds in every execution of every check, without being asked for: no thread is left waiting, the invariants of the node and of every
+//! [`Guarded`](biglock::lock::Guarded) value hold, the state machine gets what is committed, once and in order, and each step of the node is one that
+//! the specification of Raft allows.
+//!
+//! **What is explored** is who gets a lock when: of the node, of each monitor, and of each caller's cell. **What is not**: std's locks, atomics and
+//! channels (loom does not see them, so nothing comes between two of their uses; a thread that waits for one of them waits for ever), threads that the
+//! program spawns itself, more than four threads, real time, disks, networks, and other nodes than the one that leads.
+
+mod stage;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::{fs, io};
+
+use clap::Parser;
+
+pub use self::stage::{Setup, Stage};
+use crate::harness::{Model, Start};
+use crate::here;
+use crate::jobs::{self, Ended, Settings};
+use crate::output::try_to_write;
+use crate::page::{Report, Scope};
+use crate::report::{Failure, Golden, ModelRow, many, model_table, that_hold};
+use crate::rows::{row_of_model, run_all};
+
+/// One check: what runs, what must be reached, and what must hold.
+pub struct Check {
+    model: Model,
+    body: fn(&Stage),
+    finds: Option<&'static str>,
+}
+
+/// The check that runs in this process.
+static CHOSEN: OnceLock<&'static Check> = OnceLock::new();
+
+impl Check {
+    /// A check of this name, which `shows` this and has so many threads (those of the node included that take part).
+    pub const fn new(
+        name: &'static str,
+        shows: &'static str,
+        threads: usize,
+        body: fn(&Stage),
+    ) -> Check {
+        Check {
+            model: Model {
+                name,
+                property: shows,
+                threads,
+                goals: &[],
+                start: Start::Gated,
+                crashes: false,
+                body: |world| {
+                    let check = CHOSEN.get().expect("chosen before it runs");
+                    (check.body)(&Stage::new(world.clone()));
+                },
+            },
+            body,
+            finds: None,
+        }
+    }
+
+    /// What at least one execution must reach: a check whose waiter never waited shows nothing.
+    pub const fn reaches(mut self, goals: &'static [&'static str]) -> Check {
+        self.model.goals = goals;
+        self
+    }
+
+    /// It is broken on purpose: it passes if this is found, as a part of the message with which it fails.
+    pub const fn finds(mut self, says: &'static str) -> Check {
+        self.finds = Some(says);
+        self
+    }
+}
+
+/// Checks every interleaving, without a bound.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Only checks whose name contains this.
+    filter: Option<String>,
+    /// Only the one whose whole name this is.
+    #[arg(long, requires = "filter")]
+    exact: bool,
+    /// List them, and run none.
+    #[arg(long)]
+    list: bool,
+    /// Print the picture of what was found in checks that are broken on purpose.
+    #[arg(long)]
+    show: bool,
+    /// Write an array with a row for each to this file.
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
+    /// Write a page with the table and the pictures to this folder: DIR/index.html.
+    #[arg(long, value_name = "DIR", conflicts_with = "list")]
+    report: Option<PathBuf>,
+    /// Keep the counts of this run as the ones to compare with.
+    #[arg(long)]
+    bless: bool,
+    /// How many run at a time. Default: the number of cores.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Run one in this process. For this program's own use.
+    #[arg(long, hide = true, value_name = "CHECK")]
+    child: Option<String>,
+    /// For this program's own use.
+    #[arg(long, hide = true, value_name = "N", default_value_t = 1)]
+    threads: usize,
+}
+
+/// Runs the checks that the arguments ask for, and prints a table of them; before it, the picture of the first execution of each that broke
+/// something. `golden` is the file that keeps how many executions each has: one that shrinks unnoticed fails.
+///
+/// The exit status is 0 if all were exhausted, reached their goals and hold (or, if broken on purpose, were found), 1 if not, and 2 if it was not called
+/// as it should be.
+pub fn main(checks: &'static [Check], golden: &str) -> ExitCode {
+    let args = Args::parse();
+    if let Some(name) = &args.child {
+        return child(checks, name);
+    }
+    match run(checks, Path::new(golden), &args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn child(checks: &'static [Check], name: &str) -> ExitCode {
+    let Some(check) = checks.iter().find(|check| check.model.name == name) else {
+        eprintln!("there is no check {name}");
+        return ExitCode::from(2);
+    };
+    let chosen = CHOSEN.get_or_init(|| check);
+    here::run(&chosen.model);
+    ExitCode::SUCCESS
+}
+
+fn run(checks: &'static [Check], golden: &Path, args: &Args) -> Result<bool, String> {
+    let wanted = |check: &&Check| match &args.filter {
+        Some(whole) if args.exact => check.model.name == whole,
+        Some(part) => check.model.name.contains(part.as_str()),
+        None => true,
+    };
+    let chosen: Vec<&'static Check> = checks.iter().filter(wanted).collect();
+    let names: Vec<&str> = chosen.iter().map(|check| check.model.name).collect();
+    if names.is_empty() {
+        return Err("no check has such a name: --list lists them".into());
+    }
+    if args.list {
+        for Check { model, .. } in chosen {
+            println!("{:32} {}", model.name, model.property);
+        }
+        return Ok(true);
+    }
+    if let Some(path) = &args.json {
+        try_to_write(path)?;
+    }
+    if args.bless {
+        try_to_write(golden)?;
+    }
+    let command = command();
+    let report = args.report.as_deref();
+    let report = report.map(|folder| Report::begin(folder, &command));
+    let report = report.transpose()?;
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let at_once = args.jobs.unwrap_or_else(jobs::cores);
+    let run = |at: usize, progress: &dyn Fn(u64)| {
+        let ended = jobs::run_model(&program, names[at], &Settings::default(), progress);
+        row_of(chosen[at], ended)
+    };
+    let mut rows = run_all(&names, at_once, "executions", |_| 0, run);
+    let compared = compare(&mut rows, golden, args);
+    print(&rows, args.show);
+    compared?;
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&rows).map_err(|e| e.to_string())?;
+        fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    if let Some(report) = &report {
+        let scope = Scope {
+            command,
+            filter: args.filter.clone(),
+            exact: args.exact,
+            others: checks.len() - rows.len(),
+            ..Scope::default()
+        };
+        report.models(&rows, &scope)?;
+        println!("The report: {}", report.page().display());
+    }
+    Ok(rows.iter().all(ModelRow::passed))
+}
+
+fn row_of(check: &Check, ended: io::Result<Ended>) -> ModelRow {
+    let mut row = row_of_model(&check.model, ended);
+    if let Some(says) = check.finds {
+        row.expect(says);
+    }
+    row
+}
+
+/// Compares the counts with those that are kept, or keeps them.
+fn compare(rows: &mut [ModelRow], golden: &Path, args: &Args) -> Result<(), String> {
+    let mut kept = Golden::parse(&fs::read_to_string(golden).unwrap_or_default());
+    if args.bless {
+        kept.bless(rows, |_| args.filter.is_some());
+        fs::write(golden, kept.print()).map_err(|e| format!("{}: {e}", golden.display()))?;
+    }
+    kept.compare(rows);
+    let missing = kept.missing(rows);
+    match args.filter.is_none() && !missing.is_empty() {
+        true => Err(format!(
+            "counts are kept of checks that are gone ({}): {}",
+            golden.display(),
+            missing.join(", ")
+        )),
+        false => Ok(()),
+    }
+}
+
+fn print(rows: &[ModelRow], show: bool) {
+    for row in rows {
+        let shown = row.failure.as_ref().or(row.found.as_ref().filter(|_| show));
+        if let Some(Failure {
+            message, diagram, ..
+        }) = shown
+        {
+            println!("\n{}: {}", row.name, message.trim());
+            println!("{}", diagram.as_deref().unwrap_or_default());
+        }
+    }
+    println!("{}", model_table(rows));
+    let (broken, whole): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.found.is_some());
+    if !whole.is_empty() {
+        let holds = whole.iter().filter(|row| row.passed()).count();
+        let executions = whole.iter().map(|row| row.searched.count()).sum();
+        println!(
+            "{holds} of {} in every interleaving: {}, no bound.",
+            that_hold(whole.len(), "check"),
+            many(executions, "execution")
+        );
+    }
+    if !broken.is_empty() {
+        let times = many(broken.len() as u64, "time");
+        println!("What is broken on purpose was found, {times}.");
+    }
+}
+
+/// What was typed, but for where the program is.
+fn command() -> String {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.is_empty() {
+        true => "the checks".into(),
+        false => format!("the checks, {}", words.join(" ")),
+    }
+}

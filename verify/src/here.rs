@@ -1,0 +1,68 @@
+//! One model, run in this process, which says how it goes: a line of JSON each.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use crate::diagram;
+use crate::harness::{self, Model};
+use crate::jobs::Said;
+use crate::record::Event;
+
+/// Runs it, and says what came of it. If an execution breaks something, this does not return.
+pub fn run(model: &'static Model) {
+    // Set once: loom's coroutines wrap it in one of their own, which hides how they end a thread.
+    std::panic::set_hook(Box::new(|info| {
+        let message = info.payload_as_str().unwrap_or("a panic");
+        // Loom's own words for it are about its threads' numbers, and its own place in the source says nothing.
+        let message = match message.starts_with("deadlock") {
+            true => diagram::DEADLOCK,
+            false => message,
+        };
+        // What is built here has a path from here; of what is linked, the place says nothing.
+        let place = info
+            .location()
+            .filter(|at| Path::new(at.file()).is_relative())
+            .map(|at| format!(" ({}:{})", at.file(), at.line()))
+            .unwrap_or_default();
+        let (executions, events) = harness::current().unwrap_or_default();
+        broke(executions, events, format!("{message}{place}"));
+    }));
+    let found = harness::check(model, |executions| say(&Said::Progress(executions)));
+    let goals = found.goals.into_iter();
+    say(&Said::Found {
+        executions: found.executions,
+        depth: None,
+        exhausted: found.exhausted,
+        goals: goals.map(|(goal, n)| (goal.into(), n)).collect(),
+    });
+}
+
+/// An execution broke something: says so at once, and goes no further, because what unwinds now would run into locks that nobody leaves.
+pub fn broke(executions: u64, events: Vec<Event>, message: String) {
+    // On a thread of its own: a coroutine's stack is too small to draw on.
+    let drawing = std::thread::Builder::new().spawn(move || {
+        let diagram = diagram::of_threads(&events, &message);
+        say(&Said::Broke {
+            executions,
+            message,
+            diagram,
+        });
+    });
+    if let Ok(thread) = drawing {
+        let _ = thread.join();
+    }
+    std::process::abort();
+}
+
+/// One line for whoever started this process.
+pub fn say(said: &Said) {
+    let mut out = std::io::stdout().lock();
+    let line = match serde_json::to_string(said) {
+        Ok(line) => line,
+        Err(e) => format!("{e}"),
+    };
+    // If nobody listens any more, nothing is left to be done.
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() && !out.is_terminal() {
+        std::process::exit(1);
+    }
+}

@@ -1,0 +1,108 @@
+//! From what a process said at its end to its row.
+
+use std::collections::BTreeMap;
+
+use crate::harness::Model;
+use crate::jobs::{self, Ended, Said};
+use crate::report::{Failure, ModelRow, Searched, thousands};
+
+/// Whether it is a row of a model of threads, and not of an exploration.
+pub fn is_of_threads(row: &ModelRow) -> bool {
+    matches!(row.searched, Searched::Executions { .. })
+}
+
+/// Runs them, `at_once` at a time and the largest by `size` first, and shows how it goes; `run` makes the row of one of them.
+pub fn run_all(
+    names: &[&str],
+    at_once: usize,
+    unit: &str,
+    size: impl Fn(usize) -> u64,
+    run: impl Fn(usize, &dyn Fn(u64)) -> ModelRow + Sync,
+) -> Vec<ModelRow> {
+    let job = |_, at: usize, progress: &dyn Fn(u64)| run(at, progress);
+    let finished = |row: &ModelRow| {
+        let verdict = match (row.passed(), &row.found) {
+            (false, _) => "FAILED",
+            (true, Some(_)) => "found",
+            (true, None) => "exhausted",
+        };
+        let (count, unit) = (thousands(row.searched.count()), row.searched.unit());
+        format!(
+            "{:32} {count:>12} {unit}, {verdict}, {:.1} s",
+            row.name, row.seconds
+        )
+    };
+    if names.is_empty() {
+        return Vec::new();
+    }
+    jobs::spread(names, at_once, unit, size, job, finished)
+}
+
+/// The row of a model whose process has ended.
+pub fn row_of_model(model: &Model, ended: std::io::Result<Ended>) -> ModelRow {
+    let row = ModelRow {
+        name: model.name.into(),
+        level: "threads".into(),
+        property: model.property.into(),
+        sizes: format!("{} threads", model.threads),
+        bounds: BTreeMap::new(),
+        searched: Searched::Executions { executions: 0 },
+        exhausted: false,
+        goals: BTreeMap::new(),
+        seconds: 0.0,
+        found: None,
+        failure: None,
+    };
+    row_of(row, ended)
+}
+
+/// The row, once the process has ended that fills it.
+pub fn row_of(mut row: ModelRow, ended: std::io::Result<Ended>) -> ModelRow {
+    let searched = |count: u64, steps: Option<u64>| match steps {
+        Some(depth) => Searched::States {
+            states: count,
+            depth,
+        },
+        None => Searched::Executions { executions: count },
+    };
+    match ended {
+        Err(e) => row.fail(format!("its process can't be started: {e}")),
+        Ok(ended) => {
+            row.seconds = ended.took.as_secs_f64();
+            match ended.said {
+                Some(Said::Found {
+                    executions,
+                    depth,
+                    exhausted,
+                    goals,
+                }) => {
+                    row.searched = searched(executions, depth);
+                    row.exhausted = exhausted;
+                    row.goals = goals;
+                }
+                Some(Said::Broke {
+                    executions,
+                    message,
+                    diagram,
+                }) => {
+                    let states = !is_of_threads(&row);
+                    row.searched = searched(executions, states.then_some(0));
+                    row.failure = Some(Failure {
+                        message: match states {
+                            true => format!("after {executions} states: {message}"),
+                            false => format!("execution {executions}: {message}"),
+                        },
+                        diagram: Some(diagram.text()),
+                        drawing: Some(diagram),
+                    });
+                }
+                _ => row.fail(format!(
+                    "its process ended without a word:\n{}",
+                    ended.stderr
+                )),
+            }
+        }
+    }
+    row.judge();
+    row
+}
