@@ -55,6 +55,10 @@ tlc *CONFIGS:
 tsan *TESTS:
     verify/tsan/check "$@"
 
+# The report in a browser, wide and narrow: `just look`, `just look target/report`. It needs Chromium, and says so; nothing else does.
+look *DIR:
+    verify/look/check "$@"
+
 # Does it compile, in every part and with every feature?
 check:
     cargo check --workspace --all-targets --all-features

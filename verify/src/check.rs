@@ -193,6 +193,7 @@ fn run(checks: &'static [Check], golden: &Path, args: &Args) -> Result<bool, Str
             filter: args.filter.clone(),
             exact: args.exact,
             others: checks.len() - rows.len(),
+            golden: golden.display().to_string(),
             ..Scope::default()
         };
         report.models(&rows, &scope)?;

@@ -16,6 +16,7 @@ use biglock_verify::models;
 use biglock_verify::output::try_to_write;
 use biglock_verify::page::{Report, Scope};
 use biglock_verify::plant::Nursery;
+use biglock_verify::proof;
 use biglock_verify::report::{
     BugRow, Failure, Golden, ModelRow, Searched, bug_table, many, model_table, that_hold,
     that_were_found,
@@ -48,6 +49,9 @@ struct Args {
     /// Write a page with the tables and the pictures to this folder: DIR/index.html.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["list", "trace"])]
     report: Option<PathBuf>,
+    /// Print the ledger as well: each rule of the lock and of the paper, and what stands for it.
+    #[arg(long, conflicts_with_all = ["list", "bugs", "trace"])]
+    ledger: bool,
     /// Keep the counts of this run, or with --bugs the pictures, as the ones to compare with.
     #[arg(long)]
     bless: bool,
@@ -280,7 +284,11 @@ fn run_models(args: &Args) -> Result<bool, String> {
         let gone = kept.missing(rows).into_iter().filter(|name| !not_run(name));
         missing.extend(gone.map(String::from));
     }
-    let rows = [threads, messages].concat();
+    let mut rows = [threads, messages].concat();
+    let rules = proof::rules();
+    for row in &mut rows {
+        row.rules = proof::stands_for(&rules, &row.name);
+    }
     for row in &rows {
         if let Some(Failure {
             message, diagram, ..
@@ -298,6 +306,9 @@ fn run_models(args: &Args) -> Result<bool, String> {
             println!("\n{}: {}", row.name, message.trim());
             println!("{}", diagram.as_deref().unwrap_or_default());
         }
+    }
+    if args.ledger {
+        println!("\n{}", proof::text(&rules, &rows));
     }
     println!("{}", model_table(&rows));
     let passed = rows.iter().filter(|row| row.passed()).count();
@@ -324,6 +335,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
             many(states, "state")
         );
     }
+    println!("{}.", proof::summary(&proof::ledger(&rules, &rows)));
     if checkers.iter().any(|row| row.passed()) {
         println!("{}", differential::agree());
     }
@@ -348,6 +360,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
                 - deep.len(),
             deep,
             gone: missing.clone(),
+            rules: rules.clone(),
             ..scope(args)
         };
         report.models(&rows, &scope)?;
@@ -455,6 +468,7 @@ fn scope(args: &Args) -> Scope {
         command: command(),
         filter: args.filter.clone(),
         exact: args.exact && !args.bugs,
+        golden: GOLDEN[0].into(),
         ..Scope::default()
     }
 }

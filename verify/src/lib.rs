@@ -22,6 +22,7 @@
 //! | `schedules` | whole clusters with all their threads, under random schedules |
 //! | [`lab`] | the lab suite of the course, and more of its kind, on the simulator |
 //! | [`report`] | rows, tables, JSON, the golden counts |
+//! | [`proof`] | the same by rule: which checks stand for which |
 //! | [`output`] | tries at the beginning what is written at the end |
 //! | [`page`] | the same as a page, with the pictures |
 //! | [`jobs`] | runs models as processes, over the cores, with progress |
@@ -51,6 +52,7 @@ pub mod models;
 pub mod output;
 pub mod page;
 pub mod plant;
+pub mod proof;
 pub mod record;
 pub mod report;
 #[cfg(biglock_loom)]

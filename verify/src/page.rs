@@ -9,9 +9,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::catalogue::Bug;
 use crate::diagram::{self, Diagram};
+use crate::proof::Rule;
 use crate::report::{BugRow, ModelRow, Searched, many, that_hold, thousands};
 
 mod bugs;
+mod ledger;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,10 @@ pub struct Scope {
     pub deep: Vec<String>,
     /// Models that are gone and of which counts are kept.
     pub gone: Vec<String>,
+    /// The rules for which the models stand, if they are Biglock's own.
+    pub rules: Vec<Rule>,
+    /// Where the counts are kept.
+    pub golden: String,
 }
 
 /// The folder of a report.
@@ -147,7 +153,11 @@ pub fn of_models(rows: &[ModelRow], scope: &Scope) -> String {
     let body = html! {
         (lead(rows, &models, &explored, scope))
         p.quiet { (not_run(scope)) }
-        p.quiet { "Written by " code { (scope.command) } "." }
+        p.quiet {
+            "Written by " code { (scope.command) } ". "
+            @if !scope.rules.is_empty() { a href="#ledger" { "The ledger, by rule" } ". " }
+            a href="#unchecked" { "What was not checked" } "."
+        }
         @if !failed.is_empty() {
             h2 { "What is wrong" }
             @for row in failed { (failure(row)) }
@@ -157,7 +167,7 @@ pub fn of_models(rows: &[ModelRow], scope: &Scope) -> String {
             p {
                 "Each model runs threads of the real node in every order in which they can take its locks. Exhausted: the checker's own word that \
                  the search was completed, no bound of any kind, every goal reached, and as many executions as are kept in "
-                code { "verify/models.golden" } "."
+                code { (scope.golden) } "."
             }
             (model_table(&models))
         }
@@ -179,6 +189,8 @@ pub fn of_models(rows: &[ModelRow], scope: &Scope) -> String {
             p { "What must be found was found: in programs of the course, and in comparisons of the checker." }
             @for row in found { (was_found(row)) }
         }
+        (ledger::by_rule(rows, scope))
+        (ledger::unchecked(rows, scope))
     };
     page("Biglock: what was searched", body)
 }

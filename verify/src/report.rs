@@ -30,6 +30,9 @@ pub struct ModelRow {
     pub goals: BTreeMap<String, u64>,
     /// How long it took.
     pub seconds: f64,
+    /// The rules for which it stands: their names in `verify/rules.md`.
+    #[serde(default)]
+    pub rules: Vec<String>,
     /// What was found in something that is broken on purpose. Then the search ended there.
     pub found: Option<Failure>,
     /// What is wrong, if anything is: a broken law, a goal that was missed, a count that changed.
@@ -349,6 +352,7 @@ mod tests {
             exhausted,
             goals: [("waited".to_string(), goal)].into(),
             seconds: 0.1,
+            rules: Vec::new(),
             found: None,
             failure: None,
         }

@@ -50,6 +50,7 @@ pub fn row_of_model(model: &Model, ended: std::io::Result<Ended>) -> ModelRow {
         exhausted: false,
         goals: BTreeMap::new(),
         seconds: 0.0,
+        rules: Vec::new(),
         found: None,
         failure: None,
     };

@@ -92,6 +92,7 @@ pub fn row_of_order(order: &Order, ended: std::io::Result<Ended>) -> ModelRow {
         exhausted: false,
         goals: BTreeMap::new(),
         seconds: 0.0,
+        rules: Vec::new(),
         found: None,
         failure: None,
     };
@@ -122,6 +123,7 @@ fn row_of_check(check: &Check, ended: std::io::Result<Ended>) -> ModelRow {
         exhausted: false,
         goals: BTreeMap::new(),
         seconds: 0.0,
+        rules: Vec::new(),
         found: None,
         failure: None,
     };
@@ -147,6 +149,7 @@ fn row_of_stacks(ended: std::io::Result<Ended>) -> ModelRow {
         exhausted: false,
         goals: BTreeMap::new(),
         seconds: 0.0,
+        rules: Vec::new(),
         found: None,
         failure: None,
     };

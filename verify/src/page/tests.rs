@@ -21,6 +21,7 @@ fn row(name: &str, exhausted: bool) -> ModelRow {
         exhausted,
         goals: [("votes <all>".to_string(), 1_234)].into(),
         seconds: 0.25,
+        rules: Vec::new(),
         found: None,
         failure: None,
     };
@@ -221,6 +222,58 @@ fn the_page_says_what_was_not_run() {
         "{most}"
     );
     assert!(said(&scope(None, 0, &[])).contains("nothing; all there is was run."));
+}
+
+#[test]
+fn the_page_has_a_ledger_by_rule_and_what_was_not_checked() {
+    let rules = crate::proof::rules();
+    let scope = Scope {
+        rules: rules.clone(),
+        ..Scope::default()
+    };
+    let rows = [
+        row("votes-3", true),
+        broken("votes-stale"),
+        order("orders-reads", true),
+    ];
+    let page = of_models(&rows, &scope);
+    check_whole(&page);
+    let main = Document::parse(seen(&page)).unwrap();
+    let of = |id: &str| {
+        let mut all = main.descendants();
+        text(
+            all.find(|n| n.attribute("id") == Some(&format!("rule-{id}")[..]))
+                .unwrap(),
+        )
+    };
+    let reads = of("section-8-reads");
+    for part in ["holds", "orders-reads", "999,999", "yes", "R1, R2"] {
+        assert!(reads.contains(part), "{part} is not in {reads}");
+    }
+    let assumed = of("lock-5");
+    assert!(
+        assumed.contains("FAILED, not exhausted") && !assumed.contains("votes-3"),
+        "{assumed}"
+    );
+    assert!(of("section-7").contains("not run"));
+    assert!(of("section-5-1").contains("tests in core/tests/paper/terms.rs"));
+    for rule in &rules {
+        assert!(of(&rule.id).contains(&rule.says), "{}", rule.id);
+    }
+    let said = text(main.root());
+    for part in [
+        "What was not checked, and why",
+        "Begun, and not exhausted: votes-stale.",
+        "Exhausted within bounds alone",
+        "Weak memory.",
+        "Panics in a user's storage or transport",
+    ] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    // Of other people's checks it has no rules to tell of.
+    let theirs = of_models(&rows, &Scope::default());
+    check_whole(&theirs);
+    assert!(!theirs.contains("The ledger, by rule") && !theirs.contains("Weak memory."));
 }
 
 #[test]
