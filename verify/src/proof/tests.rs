@@ -138,7 +138,7 @@ fn the_ledger_says_what_this_run_shows_and_what_it_does_not() {
     let told = summary(&ledger(&all, &rows));
     assert_eq!(
         told,
-        "1 of 2 rules hold in what ran for them; nothing ran for 1"
+        "1 of 2 rules hold in all that stands for them, 0 in the part of it that ran; for 1 nothing ran"
     );
     rows[0].fail("two leaders");
     rows[0].expect("two leaders");
@@ -158,6 +158,14 @@ fn the_ledger_says_what_this_run_shows_and_what_it_does_not() {
         summary(&ledger(&all, &rows)),
         "1 of 2 rules are broken, or not shown"
     );
+}
+
+#[test]
+fn a_rule_of_which_not_all_ran_holds_in_part() {
+    let all = parse("\n## a: first\n\nx.\n\n- models: votes-3, votes-5\n");
+    let rows = [row("votes-3"), row("votes-5")];
+    assert_eq!(ledger(&all, &rows)[0].verdict(), "holds");
+    assert_eq!(ledger(&all, &rows[1..])[0].verdict(), "holds in part");
 }
 
 #[test]
