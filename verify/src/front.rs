@@ -18,8 +18,7 @@ use biglock_verify::page::{Report, Scope};
 use biglock_verify::plant::Nursery;
 use biglock_verify::proof;
 use biglock_verify::report::{
-    BugRow, Failure, Golden, ModelRow, Searched, bug_table, many, model_table, that_hold,
-    that_were_found,
+    BugRow, Failure, Golden, bug_table, many, model_table, that_hold, that_were_found,
 };
 use biglock_verify::rows::{is_of_threads, run_all};
 use biglock_verify::spec::trace::{self, Wrong};
