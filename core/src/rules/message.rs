@@ -66,7 +66,7 @@ pub enum Body {
     },
     /// The answer to [`Body::AppendEntries`].
     AppendReply {
-        /// The latest beat that was heard.
+        /// The latest beat that was heard; none, if the leader's term has passed.
         beat: Beat,
         /// What became of the entries.
         answer: Appended,

@@ -348,8 +348,8 @@ impl Raft {
             Body::RequestVote { last, handed_over } => {
                 self.on_request_vote(at, from, term, last, handed_over);
             }
-            Body::AppendEntries { beat, .. } | Body::InstallSnapshot { beat, .. } if !current => {
-                self.refuse_stale(from, beat);
+            Body::AppendEntries { .. } | Body::InstallSnapshot { .. } if !current => {
+                self.refuse_stale(from);
             }
             Body::AppendEntries {
                 prev,

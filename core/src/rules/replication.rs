@@ -262,9 +262,10 @@ impl Raft {
         self.role.leading()?.followers.get(&id)
     }
 
-    /// The sender's term has passed: "reply false if term < currentTerm" (figure 2). The reply's own term tells it.
-    pub(super) fn refuse_stale(&mut self, from: NodeId, beat: Beat) {
-        let answer = Appended::Stale;
+    /// The sender's term has passed: "reply false if term < currentTerm" (figure 2). The reply's own term tells it. It brings no round back:
+    /// each term counts its own, and the sender may lead again by now.
+    pub(super) fn refuse_stale(&mut self, from: NodeId) {
+        let (beat, answer) = (Beat::default(), Appended::Stale);
         self.send(from, Body::AppendReply { beat, answer });
     }
 

@@ -6,7 +6,7 @@ use biglock::rules::{
     Appended, Beat, Body, MAX_SESSIONS, Payload, ReadAnswer, ReadRefused, RoleKind, SessionReply,
     SessionRequest, Sessions,
 };
-use biglock::{NodeId, Term, Time, codec};
+use biglock::{Message, NodeId, Term, Time, codec};
 use bytes::Bytes;
 
 use crate::common::{
@@ -330,6 +330,34 @@ fn an_earlier_round_serves_no_later_read() {
         [],
         "the answer to an earlier round serves no read that came after it"
     );
+}
+
+/// Rounds are counted anew in each term: an answer to a message of an earlier one proves nothing, however high its round.
+#[test]
+fn a_round_of_an_earlier_term_serves_no_read() {
+    let mut cluster = Cluster::of(3);
+    cluster.elect(1);
+    for _ in 0..5 {
+        cluster.heartbeat(1);
+    }
+    let late = cluster.between(1, 2).pop().expect("it is under way");
+    cluster.lose(|_| true);
+    cluster.elect(3);
+    cluster.elect(1);
+    cluster.arrive(late);
+    cluster.deliver_all();
+    let read = cluster.read(1);
+    let asks = |m: &Message| m.from == NodeId(1);
+    let held: Vec<_> = cluster.wire.iter().filter(|m| asks(m)).cloned().collect();
+    cluster.lose(asks);
+    assert_eq!(
+        cluster.served(1),
+        [],
+        "the answer to a round of an earlier term serves no read"
+    );
+    cluster.wire.extend(held);
+    cluster.deliver_all();
+    assert_eq!(cluster.served(1), answered(cluster.commit(1), read));
 }
 
 /// 6.4: "This approach is more efficient than committing read-only queries as new entries": many share one round.
