@@ -111,6 +111,8 @@ pub struct Wire {
     pub stops: Arc<AtomicUsize>,
     /// Done in the thread that sends, before it does.
     pub on_send: Arc<Mutex<Option<Once>>>,
+    /// Done when it is stopped.
+    pub on_stop: Arc<Mutex<Option<Once>>>,
 }
 
 impl Wire {
@@ -121,6 +123,7 @@ impl Wire {
             sent,
             stops: Arc::default(),
             on_send: Arc::default(),
+            on_stop: Arc::default(),
         };
         (wire, messages)
     }
@@ -157,6 +160,10 @@ impl Transport for Wire {
 
     fn stop(&self, _: &Outside) {
         self.stops.fetch_add(1, Ordering::Relaxed);
+        let last = self.on_stop.lock().unwrap().take();
+        if let Some(last) = last {
+            last();
+        }
     }
 }
 

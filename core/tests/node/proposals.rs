@@ -1,5 +1,9 @@
 //! Every proposal ends, and in the way that is true.
 
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use biglock::lock::{Promise, promise};
 use biglock::node::Decided;
 use biglock::rules::{Beat, Body, Chunk, Members, Position, SnapshotHead};
 use biglock::{
@@ -9,8 +13,8 @@ use biglock::{
 use bytes::Bytes;
 
 use crate::harness::{
-    Bench, Keeper, append, begin, bench, bench_of, ends, granted, heartbeat, leader_of_three,
-    matched, request_vote, snapshot_of,
+    Bench, Keeper, PATIENCE, append, begin, bench, bench_of, ends, granted, heartbeat,
+    leader_of_three, matched, request_vote, snapshot_of,
 };
 
 fn bench_that_leads() -> Bench {
@@ -303,4 +307,32 @@ fn a_command_of_a_session_is_run_once() {
         assert_eq!(reply, SessionReply::Done(b"x".to_vec().into()));
     }
     assert_eq!(kept.all(), [b"x"]);
+}
+
+/// A reply that comes in the moment in which the wait for it ends is found there, or by the next wait. Real time and two threads, many times, for
+/// under the checkers nobody waits with a timeout.
+#[test]
+fn a_reply_at_the_last_moment_is_not_lost() {
+    let (cells, to_fill) = channel::<Promise<u64>>();
+    let (filled, done) = channel();
+    let keeper = begin("keep", move || {
+        for cell in to_fill {
+            cell.keep(&Outside::claim("keeper"), 7);
+            filled.send(()).unwrap();
+        }
+    });
+    let outside = Outside::claim("caller");
+    for round in 0..2000 {
+        let (cell, awaited) = promise();
+        cells.send(cell).unwrap();
+        // From at once to longer than it takes.
+        let first = awaited.wait_for(&outside, Duration::from_micros(round % 200));
+        done.recv_timeout(PATIENCE).unwrap();
+        let found = first.or_else(|later| later.wait_for(&outside, Duration::ZERO));
+        let found =
+            found.unwrap_or_else(|_| panic!("a reply that came is found, in round {round}"));
+        assert_eq!(found, Some(7));
+    }
+    drop(cells);
+    keeper.result();
 }

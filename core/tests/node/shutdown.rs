@@ -1,7 +1,7 @@
 //! Shutdown ends everything, in every state, from everywhere.
 
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 
 use biglock::lock::Step;
@@ -130,6 +130,26 @@ fn while_a_write_is_under_way() {
     assert!(stopping.result().is_ok());
     assert!(sent.try_recv().is_err(), "nothing was sent");
     assert!(asked.try_recv().is_err(), "nothing more was written");
+}
+
+/// The disk is closed when the shutdown is over, though handles are left: whoever shut the node down may open it again. Also if a receiver
+/// had it, which ends only when the transport stops.
+#[test]
+fn while_a_receiver_writes_and_then_the_disk_is_closed() {
+    let (gate, asked, word) = Gate::new();
+    let bench = bench_with(3, gate, |config| config.pre_vote = false);
+    let inbox = bench.wire.inbox();
+    let receiving = begin("receive", move || deliver(&inbox, 2, 1, request_vote()));
+    asked.recv_timeout(PATIENCE).unwrap();
+    *bench.wire.on_stop.lock().unwrap() = Some(Box::new(move || {
+        word.send(Word::Done).unwrap();
+        receiving.result();
+    }));
+    let node = bench.node.clone();
+    assert!(ends("shutdown", move || node.shutdown()).is_ok());
+    // The disk has the other end of this.
+    let closed = matches!(asked.try_recv(), Err(TryRecvError::Disconnected));
+    assert!(closed, "a node that is shut down has closed its disk");
 }
 
 /// What was decided while a write was under way is not written after the shutdown: nothing relies on it.
