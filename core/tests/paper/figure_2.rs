@@ -57,6 +57,31 @@ fn a_candidates_own_vote_is_durable_before_it_is_said_or_counted() {
     assert_eq!(alone.role(1), RoleKind::Leader);
 }
 
+/// "log[]" is persistent state too, all of it: what conflicts is replaced on the disk as it is in memory, also if entries that follow still waited
+/// to be written.
+#[test]
+fn what_replaces_entries_is_written_from_where_it_begins() {
+    let history = |id| match id {
+        1 => vec![1, 1, 1, 1],
+        _ => vec![],
+    };
+    let mut cluster = Cluster::with_logs(3, |_| {}, history);
+    cluster.stuck = Some(1);
+    // Entry 5 is being written, and entry 6 waits, when the next leader replaces all from entry 3 on.
+    cluster.tell(1, 2, 1, append(&[1, 1, 1, 1], &[1], 0));
+    cluster.tell(1, 2, 1, append(&[1, 1, 1, 1, 1], &[1], 0));
+    cluster.tell(1, 3, 2, append(&[1, 1], &[2, 2], 0));
+    cluster.release(1);
+    let on_disk = cluster.stored(1).log.iter();
+    let on_disk: Vec<_> = on_disk.map(|(_, entry)| entry.term.0).collect();
+    assert_eq!(cluster.log(1), [1, 1, 2, 2]);
+    assert_eq!(
+        on_disk,
+        cluster.log(1),
+        "what is acknowledged is on the disk, from the first entry that was replaced"
+    );
+}
+
 /// What a stuck disk holds up leaves in order and once when it is back, with the messages that came in meanwhile answered too.
 #[test]
 fn what_waits_for_the_disk_leaves_in_order_and_once() {

@@ -459,6 +459,11 @@ impl World {
             } => {
                 let end = disk.log.last().index;
                 assert!(end >= *index, "{message} leaves, the disk ends at {end}");
+                // These very entries, and not only as many.
+                let here = self.servers[&id].raft.log().iter_from(disk.log.first());
+                let mut said = here.take_while(|(at, _)| at <= index);
+                let other = said.find(|&(at, entry)| disk.log.get(at) != Some(entry));
+                assert_eq!(other, None, "{message} leaves, the disk has another entry");
                 return;
             }
             _ => return,
