@@ -217,6 +217,41 @@ fn the_store_does_what_a_batch_says() {
     }
 }
 
+/// The same of batches at random: what is appended, replaced by more, by as many, by fewer or by nothing, and held by a snapshot.
+#[test]
+fn whatever_the_batches_the_store_does_what_they_say() {
+    let folder = folder();
+    let mut storage = open(folder.path(), 1);
+    let mut expected = Stored::default();
+    let mut random = fastrand::Rng::with_seed(1);
+    for term in 1..80 {
+        let (before, last) = (expected.log.before().index, expected.log.last().index);
+        let mut batch = Batch::new(state(term, None));
+        let mut end = last;
+        if random.u32(..4) == 0 {
+            let index = random.u64(before..last + 3).max(1);
+            let of = expected.log.term_at(index).unwrap_or(Term(term));
+            batch = batch.with_snapshot(snapshot(of.0, index, "the state"));
+            end = last.max(index);
+        }
+        if batch.snapshot.is_none() || random.bool() {
+            let first = random.u64(before + 1..=end + 1).max(end.saturating_sub(9));
+            let many = random.u64(..10);
+            let new = (0..many).map(|number| entry(term, &format!("{term}.{number}")));
+            batch = batch.with_log(first, new.collect::<Vec<_>>());
+        }
+        expected.apply(batch.clone());
+        write(&mut storage, &batch);
+        let what = format!("what was written is read again, after batch {term}: {batch:?}");
+        let found = storage.load(&Outside::claim("test"));
+        assert_eq!(found.as_ref().ok(), Some(&expected), "{what}; {found:?}");
+        drop(storage);
+        storage = RedbStorage::open(folder.path(), NodeId(1))
+            .unwrap_or_else(|why| panic!("{what}; {why}"));
+        assert_eq!(load(&mut storage), expected, "{what}, opened again");
+    }
+}
+
 #[test]
 fn entries_that_the_same_batchs_snapshot_holds_are_not_kept() {
     let folder = folder();

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use biglock::lock::{Monitor, Observer, Step};
 use biglock::node::{Engine, Shared};
-use biglock::rules::{Appended, At, Beat, Body, Entry, Payload, Position, Raft, Sessions};
+use biglock::rules::{
+    Appended, At, Beat, Body, Chunk, Entry, Members, Payload, Position, Raft, Sessions,
+    SnapshotHead,
+};
 use biglock::{
     Applied, Batch, Clock, Config, HardState, Inbox, Leadership, MemoryStorage, Message, Node,
     NodeId, Outside, RestoreError, StateMachine, Storage, StorageError, Stored, Term, Time,
@@ -286,6 +289,29 @@ pub fn snapshot_of(state: &[u8]) -> Bytes {
     let sessions = codec::encode(&Sessions::default());
     let length = (sessions.len() as u64).to_be_bytes();
     [&length[..], &sessions, state].concat().into()
+}
+
+/// InstallSnapshot, in one piece: of a [`Keeper`] that has kept nothing, after this entry of a cluster of three.
+pub fn empty_snapshot(index: u64, term: u64) -> Body {
+    let last = Position {
+        index,
+        term: Term(term),
+    };
+    let bytes = snapshot_of(&codec::encode(&Vec::<Vec<u8>>::new()));
+    let head = SnapshotHead {
+        last,
+        time: Time::ZERO,
+        members: Members::voting((1..=3).map(NodeId)),
+        length: bytes.len() as u64,
+    };
+    let chunk = Chunk {
+        last,
+        head: Some(head),
+        offset: 0,
+        bytes,
+    };
+    let beat = Beat::default();
+    Body::InstallSnapshot { chunk, beat }
 }
 
 /// A disk that outlives its node.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use biglock::lock::{Promise, promise};
 use biglock::node::Decided;
-use biglock::rules::{Beat, Body, Chunk, Members, Position, SnapshotHead};
+use biglock::rules::Body;
 use biglock::{
     MemoryStorage, NodeId, Outside, Proposal, ProposeError, ReadError, SessionReply,
     SessionRequest, Stopped, Term, Time, Undecided,
@@ -13,8 +13,8 @@ use biglock::{
 use bytes::Bytes;
 
 use crate::harness::{
-    Bench, Keeper, PATIENCE, append, begin, bench, bench_of, ends, granted, heartbeat,
-    leader_of_three, matched, request_vote, snapshot_of,
+    Bench, Keeper, PATIENCE, append, begin, bench, bench_of, empty_snapshot, ends, granted,
+    heartbeat, leader_of_three, matched, request_vote,
 };
 
 fn bench_that_leads() -> Bench {
@@ -118,25 +118,7 @@ fn the_winner_of_an_index_is_told_so_whoever_lost_it() {
 fn it_is_unknown_when_a_snapshot_took_its_place() {
     let bench = bench_that_leads();
     let (one, two) = (propose(&bench, b"x"), propose(&bench, b"y"));
-    let last = Position {
-        index: 2,
-        term: Term(2),
-    };
-    let bytes = snapshot_of(&biglock::codec::encode(&Vec::<Vec<u8>>::new()));
-    let head = SnapshotHead {
-        last,
-        time: Time::ZERO,
-        members: Members::voting((1..=3).map(NodeId)),
-        length: bytes.len() as u64,
-    };
-    let chunk = Chunk {
-        last,
-        head: Some(head),
-        offset: 0,
-        bytes,
-    };
-    let beat = Beat::default();
-    bench.deliver(2, 2, Body::InstallSnapshot { chunk, beat });
+    bench.deliver(2, 2, empty_snapshot(2, 2));
     assert!(matches!(end(one), Err(Undecided::Unknown)));
     // What comes after it is decided by what is committed there.
     bench.deliver(2, 2, append(2, 2, &[2], 3));
@@ -153,6 +135,30 @@ fn it_is_unknown_after_a_while_without_a_leader() {
     let waiting = begin("wait for a reply", move || proposal.wait());
     bench.tick(1300);
     assert!(matches!(waiting.result(), Err(Undecided::Unknown)));
+}
+
+/// A leader that commits is no leader that can't: as long as it does, what waits is not given up, though something always waits.
+#[test]
+fn it_is_not_given_up_while_others_are_committed() {
+    let bench = bench_that_leads();
+    let mut waiting = propose(&bench, b"0");
+    for round in 1..5 {
+        // Less than the patience for one, and in all much more.
+        let now = 300 + 500 * round;
+        bench.tick(now);
+        // Whoever sends heartbeats then has also given up what there was to give up.
+        let sent = Time::from_millis(now);
+        while !matches!(bench.next_sent().body, Body::AppendEntries { beat, .. } if beat.sent == sent)
+        {
+        }
+        let next = propose(&bench, round.to_string().as_bytes());
+        bench.deliver(2, 1, matched(1 + round));
+        let ended = end(std::mem::replace(&mut waiting, next));
+        assert!(
+            ended.is_ok(),
+            "a proposal of a leader that commits is not given up: {ended:?}"
+        );
+    }
 }
 
 #[test]

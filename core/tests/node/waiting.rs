@@ -8,7 +8,8 @@ use biglock::{
 };
 
 use crate::harness::{
-    Bench, Gate, Keeper, PATIENCE, Word, begin, bench_with, ends, leader_of_three, matched,
+    Bench, Gate, Keeper, PATIENCE, Word, begin, bench_of, bench_with, empty_snapshot, ends,
+    heartbeat, leader_of_three, matched,
 };
 
 fn add(id: u64) -> Change {
@@ -73,6 +74,26 @@ fn whoever_reads() {
     assert!(slow.wait().is_err());
     drop(word);
     stopping.result().unwrap();
+}
+
+/// A follower learns how far its state must be, and a snapshot brings it there at once; nothing follows that would be applied one by one.
+#[test]
+fn whoever_reads_what_a_snapshot_brings() {
+    let bench = bench_of(3, MemoryStorage::new(), Keeper::new().0, |_| {});
+    bench.deliver(2, 1, heartbeat());
+    let node = bench.node.clone();
+    let waiting = begin("read", move || node.read());
+    let read = loop {
+        if let Body::ReadIndex { read } = bench.next_sent().body {
+            break read;
+        }
+    };
+    let index = Some(5);
+    bench.deliver(2, 1, Body::ReadIndexReply { read, index });
+    assert!(!waiting.has_ended());
+    bench.deliver(2, 1, empty_snapshot(5, 1));
+    let served = waiting.result();
+    assert!(served.is_ok(), "{served:?}");
 }
 
 #[test]
