@@ -189,3 +189,48 @@ fn nobody_may_fall_asleep_past_the_alarm() {
         two.wait_until(Side::Right, "too long", |_, _| Look::<()>::NotBefore(late));
     });
 }
+
+/// A section that waits is two: what it changes afterwards is compared with what it found when it woke, so to change something *back* wakes too.
+#[test]
+fn a_change_back_after_a_wait_is_a_change() {
+    let monitor = Arc::new(Monitor::with_clock(Two::default(), Clock::manual()));
+    let (looked, looks) = channel();
+    let (looked_too, woken) = (looked.clone(), monitor.clone());
+    let change_back = move || {
+        woken.enter(&mut Outside::claim("changer"), "change back", |section| {
+            section.wait_until(Side::Left, "a sign", |two, _| {
+                let _ = looked_too.send("changer");
+                match two.left {
+                    0 => Look::NotBefore(None),
+                    _ => Look::Ready(()),
+                }
+            });
+            section.right = 0;
+        });
+    };
+    thread::Builder::new().spawn(change_back).expect("a thread");
+    assert_eq!(looks.recv_timeout(PATIENCE), Ok("changer"));
+    let mut outside = Outside::claim("test");
+    monitor.enter(&mut outside, "change", |two| two.right = 1);
+    let sleeper = monitor.clone();
+    let wait = move || {
+        sleeper.enter(&mut Outside::claim("sleeper"), "wait", |section| {
+            section.wait_until(Side::Right, "the change back", |two, _| {
+                let _ = looked.send(if two.right == 0 { "woken" } else { "sleeper" });
+                match two.right {
+                    0 => Look::Ready(()),
+                    _ => Look::NotBefore(None),
+                }
+            });
+        });
+    };
+    thread::Builder::new().spawn(wait).expect("a thread");
+    assert_eq!(looks.recv_timeout(PATIENCE), Ok("sleeper"));
+    monitor.enter(&mut outside, "give the sign", |two| two.left = 1);
+    assert_eq!(looks.recv_timeout(PATIENCE), Ok("changer"));
+    assert_eq!(
+        looks.recv_timeout(PATIENCE),
+        Ok("woken"),
+        "who waits for what is changed back is woken"
+    );
+}

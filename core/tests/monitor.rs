@@ -201,7 +201,11 @@ fn a_waiter_that_changes_nothing_does_not_broadcast() {
     waiting.recv_timeout(PATIENCE).unwrap();
     let left = |event: &Event| event.0 == "waiter" && matches!(event.2, Step::Left(_));
     let left: Vec<Event> = events.try_iter().filter(left).collect();
-    assert_eq!(left, [("waiter", "wait", Step::Left(false), Some(1))]);
+    assert_eq!(
+        left,
+        [("waiter", "wait", Step::Left(false), Some(1))],
+        "what others changed while it slept is no change of its own"
+    );
 }
 
 #[test]

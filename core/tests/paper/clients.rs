@@ -648,5 +648,9 @@ fn a_transfer_voids_the_lease() {
     cluster.served(1);
     cluster.wire.clear();
     cluster.read(1);
-    assert_eq!(cluster.served(1), []);
+    assert_eq!(
+        cluster.served(1),
+        [],
+        "a transfer that was given up voids the lease too"
+    );
 }
