@@ -123,7 +123,16 @@ impl Nursery {
         [package, target, name]: [&str; 3],
         row: &mut BugRow,
     ) -> Result<(), String> {
-        let of = ["test", "--quiet", "-p", package, "--test", target];
+        // A test target may be there with a feature alone.
+        let of = [
+            "test",
+            "--quiet",
+            "-p",
+            package,
+            "--all-features",
+            "--test",
+            target,
+        ];
         let built = self.cargo(&of, &["--no-run"])?;
         if !built.status.success() {
             let errors = String::from_utf8_lossy(&built.stderr);
