@@ -242,12 +242,13 @@ fn whatever_the_batches_the_store_does_what_they_say() {
         }
         expected.apply(batch.clone());
         write(&mut storage, &batch);
-        let what = format!("what was written is read again, after batch {term}: {batch:?}");
+        let what = format!("what was written is read again, after batch {term}");
         let found = storage.load(&Outside::claim("test"));
-        assert_eq!(found.as_ref().ok(), Some(&expected), "{what}; {found:?}");
+        let found = found.unwrap_or_else(|why| panic!("{what}: {why}"));
+        assert!(found == expected, "{what}: {found:?} of {expected:?}");
         drop(storage);
         storage = RedbStorage::open(folder.path(), NodeId(1))
-            .unwrap_or_else(|why| panic!("{what}; {why}"));
+            .unwrap_or_else(|why| panic!("{what}: {why}"));
         assert_eq!(load(&mut storage), expected, "{what}, opened again");
     }
 }
