@@ -5,7 +5,16 @@
 
 use std::fmt;
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
+
+use diffy::Patch;
+
+use crate::measured::Measured;
+
+mod change;
+#[cfg(test)]
+mod tests;
 
 /// One page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +35,12 @@ pub struct Bug {
     pub says: String,
     /// Other checks that find it, and what they say.
     pub also: Vec<(Check, String)>,
+    /// How hard it is to find, by each of those checks, under its name.
+    pub measured: Vec<(String, Measured)>,
+    /// What does not find it, although one might think so: as the page says it.
+    pub not_seen_by: Vec<String>,
+    /// Those of them that are checks.
+    pub unseen: Vec<Check>,
     /// The story, in Markdown.
     pub story: String,
     /// The change, as a unified diff.
@@ -77,9 +92,20 @@ impl Check {
         }
     }
 
+    /// Whether it can be tried at random.
+    pub fn draws(&self) -> bool {
+        match self {
+            // What checks the checker draws programs already.
+            Check::Model(name) => !name.starts_with("checker-"),
+            Check::Compiler(_) => false,
+            Check::Test { target, .. } => target == "lab",
+        }
+    }
+
     /// The level, as the table names it.
     pub fn level(&self) -> &'static str {
         match self {
+            Check::Model(name) if name.starts_with("orders-") => "messages",
             Check::Model(_) => "threads",
             Check::Compiler(_) => "compiler",
             Check::Test { target, .. } if target == "lab" => "simulation",
@@ -141,6 +167,15 @@ impl Bug {
                 says.ok_or_else(|| wrong("`also found by` must end with \", which says `..`\""))?;
             also.push((check, says.into()));
         }
+        let mut measured = Vec::new();
+        for words in rows("measured") {
+            let named = words
+                .strip_prefix('`')
+                .and_then(|rest| rest.split_once("`: "));
+            let (check, words) =
+                named.ok_or_else(|| wrong("`measured` must begin with the name of a check"))?;
+            measured.push((check.into(), words.parse().map_err(|e: String| wrong(&e))?));
+        }
         let diff = text
             .split_once("```diff\n")
             .and_then(|(_, rest)| rest.split_once("```"))
@@ -160,9 +195,26 @@ impl Bug {
             check,
             says: row("says")?.trim_matches('`').into(),
             also,
+            measured,
+            not_seen_by: rows("not seen by").map(String::from).collect(),
+            unseen: rows("not seen by")
+                .filter_map(|words| Some(Check::parse(words)?.0))
+                .collect(),
             story,
             diff,
         })
+    }
+
+    /// What its page says of how hard it is to find by this check.
+    pub fn measured(&self, check: &Check) -> Option<&Measured> {
+        let name = check.to_string();
+        let kept = self.measured.iter().find(|(check, _)| *check == name);
+        kept.map(|(_, measured)| measured)
+    }
+
+    /// The checks that find it, the cheapest first.
+    pub fn checks(&self) -> impl Iterator<Item = &Check> {
+        iter::once(&self.check).chain(self.also.iter().map(|(check, _)| check))
     }
 
     /// The same bug, for each of the other checks that find it.
@@ -174,39 +226,88 @@ impl Bug {
         })
     }
 
+    /// The same bug, for each of the checks that do not find it, whatever they would say.
+    pub fn by_blind(&self) -> impl Iterator<Item = Bug> + '_ {
+        self.unseen.iter().map(|check| Bug {
+            check: check.clone(),
+            says: String::new(),
+            ..self.clone()
+        })
+    }
+
     /// The files that the change touches, and what becomes of each.
     ///
     /// # Errors
     /// If the change no longer applies to the source under `root`.
     pub fn plant(&self, root: &Path) -> Result<Vec<(PathBuf, String)>, String> {
-        let wrong = |what: &dyn fmt::Display| format!("{}: {what}", self.page.display());
         let mut changed = Vec::new();
+        self.each_file(root, |path, source, patch| {
+            let of = path.strip_prefix(root).unwrap_or(&path).display();
+            let planted = change::apply(source, patch);
+            let planted = planted.map_err(|e| format!("no longer applies to {of}: {e}"))?;
+            if planted == source {
+                return Err(format!("changes nothing in {of}"));
+            }
+            changed.push((path, planted));
+            Ok(())
+        })?;
+        match changed.is_empty() {
+            true => Err(self.wrong("the ```diff block changes no file")),
+            false => Ok(changed),
+        }
+    }
+
+    fn wrong(&self, what: impl fmt::Display) -> String {
+        format!("{}: {what}", self.page.display())
+    }
+
+    /// Calls `with` for each file that the change touches: where it is, what is in it, and what is to become of it.
+    fn each_file(
+        &self,
+        root: &Path,
+        mut with: impl FnMut(PathBuf, &str, &Patch<'_, str>) -> Result<(), String>,
+    ) -> Result<(), String> {
         let options = diffy::patch_set::ParseOptions::unidiff();
         for file in diffy::patch_set::PatchSet::parse(&self.diff, options) {
-            let file = file.map_err(|e| wrong(&e))?;
+            let file = file.map_err(|e| self.wrong(e))?;
             let diffy::patch_set::FileOperation::Modify { modified, .. } =
                 file.operation().strip_prefix(1)
             else {
-                return Err(wrong(&"a planted bug only changes files"));
+                return Err(self.wrong("a planted bug only changes files"));
             };
             let path = root.join(&*modified);
             let source = fs::read_to_string(&path)
-                .map_err(|e| wrong(&format!("{}: {e}", path.display())))?;
-            let patch = file
-                .patch()
-                .as_text()
-                .ok_or_else(|| wrong(&"it is no text"))?;
-            let planted = diffy::apply(&source, patch)
-                .map_err(|e| wrong(&format!("no longer applies to {modified}: {e}")))?;
-            if planted == source {
-                return Err(wrong(&format!("changes nothing in {modified}")));
-            }
-            changed.push((path, planted));
+                .map_err(|e| self.wrong(format!("{}: {e}", path.display())))?;
+            let patch = file.patch().as_text();
+            let patch = patch.ok_or_else(|| self.wrong("it is no text"))?;
+            with(path, &source, patch).map_err(|e| self.wrong(e))?;
         }
-        match changed.is_empty() {
-            true => Err(wrong(&"the ```diff block changes no file")),
-            false => Ok(changed),
+        Ok(())
+    }
+
+    /// Puts the line numbers of today into the page's change, and into this.
+    ///
+    /// # Errors
+    /// If a part of the change has no place any more, or several; or if the page can't be read or written.
+    pub fn rebase(&mut self, root: &Path) -> Result<(), String> {
+        let mut headers = Vec::new();
+        self.each_file(root, |_, source, patch| {
+            headers.extend(change::rebased(source, patch)?);
+            Ok(())
+        })?;
+        let mut headers = headers.into_iter();
+        let line = |line: &str| match line.starts_with("@@ -") {
+            true => headers.next().unwrap_or_default() + "\n",
+            false => format!("{line}\n"),
+        };
+        let diff: String = self.diff.lines().map(line).collect();
+        if diff != self.diff {
+            let page = fs::read_to_string(&self.page).map_err(|e| self.wrong(e))?;
+            let page = page.replacen(&self.diff, &diff, 1);
+            fs::write(&self.page, page).map_err(|e| self.wrong(e))?;
+            self.diff = diff;
         }
+        Ok(())
     }
 
     /// Puts a new picture into the page.
@@ -222,6 +323,44 @@ impl Bug {
         );
         fs::write(&self.page, page)
     }
+}
+
+impl Bug {
+    /// Puts what was measured into the page's table, in place of what was there.
+    ///
+    /// # Errors
+    /// If the page can't be read or written.
+    pub fn bless_measured(&self, measured: &[(String, Measured)]) -> std::io::Result<()> {
+        let text = fs::read_to_string(&self.page)?;
+        fs::write(&self.page, with_measured(&text, measured))
+    }
+}
+
+/// The page with these rows, behind those that name its checks.
+fn with_measured(page: &str, measured: &[(String, Measured)]) -> String {
+    let of = |line: &&str, names: &[&str]| {
+        let key = line
+            .strip_prefix("| ")
+            .and_then(|row| row.split_once(" | "));
+        key.is_some_and(|(key, _)| names.contains(&key))
+    };
+    let lines: Vec<&str> = page
+        .lines()
+        .filter(|line| !of(line, &["measured"]))
+        .collect();
+    let checks = ["found by", "says", "also found by"];
+    let last = lines.iter().rposition(|line| of(line, &checks));
+    let mut out = String::new();
+    for (nth, line) in lines.iter().enumerate() {
+        out.push_str(line);
+        out.push('\n');
+        if Some(nth) == last {
+            for (check, measured) in measured {
+                out.push_str(&format!("| measured | `{check}`: {measured} |\n"));
+            }
+        }
+    }
+    out
 }
 
 /// All pages of the catalogue in the tree at `root`, in order.
@@ -253,167 +392,4 @@ pub fn read(root: &Path) -> Result<Vec<Bug>, String> {
             Bug::parse(page, &text)
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::iter;
-
-    use super::*;
-
-    fn root() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-    }
-
-    #[test]
-    fn every_page_can_be_read_and_every_change_applies() {
-        let bugs = read(&root()).unwrap();
-        assert!(bugs.len() >= 20, "the catalogue has {} pages", bugs.len());
-        for bug in bugs {
-            let planted = bug.plant(&root()).unwrap();
-            assert!(!planted.is_empty());
-            let page = fs::read_to_string(&bug.page).unwrap();
-            let (_, picture) = page.split_once(PICTURE).expect("a picture");
-            assert!(
-                picture.contains(&bug.says),
-                "{}: {:?} is not in its picture",
-                bug.id,
-                bug.says
-            );
-        }
-    }
-
-    /// Whether the tree has this check. A page that names one that is gone says nothing.
-    fn exists(check: &Check) -> bool {
-        match check {
-            Check::Compiler(_) => true,
-            Check::Model(name) => {
-                let kept = |golden| fs::read_to_string(root().join(golden)).unwrap();
-                let kept = ["verify/models.golden", "verify/orders.golden"].map(kept);
-                let mut kept = kept.iter().flat_map(|golden| golden.lines());
-                kept.any(|line| line.split_whitespace().next() == Some(name))
-            }
-            Check::Test { target, name, .. } if target == "lab" => crate::lab::find(name).is_some(),
-            Check::Test {
-                package,
-                target,
-                name,
-            } => {
-                let tests = match &package[..] {
-                    "biglock" => root().join("core/tests"),
-                    "biglock-udp" => root().join("net-udp/tests"),
-                    _ => return false,
-                };
-                let main = fs::read_to_string(tests.join(format!("{target}.rs"))).unwrap();
-                let has = |source: &str, function: &str| {
-                    source.contains(&format!("#[test]\nfn {function}() {{"))
-                };
-                let Some((module, function)) = name.split_once("::") else {
-                    return has(&main, name);
-                };
-                let Some((before, _)) = main.split_once(&format!("mod {module};")) else {
-                    return false;
-                };
-                let path = before.trim_end().lines().next_back().unwrap_or_default();
-                let path = path
-                    .strip_prefix("#[path = \"")
-                    .and_then(|path| path.strip_suffix("\"]"));
-                let path = path.map_or(format!("{target}/{module}.rs"), str::to_owned);
-                let source = fs::read_to_string(tests.join(path)).unwrap();
-                has(&source, function)
-            }
-        }
-    }
-
-    #[test]
-    fn every_check_that_a_page_names_exists() {
-        for bug in read(&root()).unwrap() {
-            for check in iter::once(&bug.check).chain(bug.also.iter().map(|(check, _)| check)) {
-                assert!(
-                    exists(check),
-                    "{}: there is no {check:?}",
-                    bug.page.display()
-                );
-            }
-        }
-        let test = |package: &str, target: &str, name: &str| {
-            exists(&Check::Test {
-                package: package.into(),
-                target: target.into(),
-                name: name.into(),
-            })
-        };
-        assert!(test("biglock", "node", "waiting::whoever_hands_over"));
-        assert!(!test("biglock", "node", "waiting::whoever_dances"));
-        assert!(!test("biglock", "node", "dancing::whoever_hands_over"));
-        assert!(test("biglock", "monitor", "all_waiters_wake"));
-        assert!(!test("biglock", "monitor", "all_waiters_dance"));
-        assert!(!test("biglock-verify", "lab", "holes::dance"));
-        assert!(!exists(&Check::Model("dance".into())));
-    }
-
-    #[test]
-    fn a_change_that_no_longer_applies_is_an_error() {
-        let page = "# X1: x\n\n| found by | the model `m` |\n| says | s |\n\n```diff\n--- a/core/src/lib.rs\n+++ b/core/src/lib.rs\n\
-                    @@ -1,1 +1,1 @@\n-no such line\n+another\n```\n";
-        let bug = Bug::parse(Path::new("x.md"), page).unwrap();
-        assert!(
-            bug.plant(&root())
-                .unwrap_err()
-                .contains("no longer applies")
-        );
-    }
-
-    #[test]
-    fn a_page_names_what_finds_its_bug() {
-        let check = |found_by: &str| {
-            let page =
-                format!("# X1: x\n\n| found by | {found_by} |\n| says | s |\n\n```diff\n```\n");
-            Bug::parse(Path::new("x.md"), &page).map(|bug| bug.check)
-        };
-        assert_eq!(check("the model `m`"), Ok(Check::Model("m".into())));
-        assert_eq!(
-            check("the compiler, `error[E0502]`"),
-            Ok(Check::Compiler("E0502".into()))
-        );
-        let test = Check::Test {
-            package: "p".into(),
-            target: "t".into(),
-            name: "a::b".into(),
-        };
-        assert_eq!(check("the test `a::b` of `p --test t`"), Ok(test));
-        assert!(check("the test `a::b` of `p`").is_err());
-    }
-
-    #[test]
-    fn a_page_may_name_others_that_find_its_bug() {
-        let bug = |rows: &str| {
-            let page = format!(
-                "# X1: x\n\n| found by | the model `m` |\n| says | s |\n{rows}\n```diff\n```\n"
-            );
-            Bug::parse(Path::new("x.md"), &page)
-        };
-        let two = bug("| also found by | the model `n`, which says `t` |\n\
-             | also found by | the test `a::b` of `p --test q`, which says `u v` |\n");
-        let others: Vec<Bug> = two.unwrap().by_others().collect();
-        let found: Vec<_> = others
-            .iter()
-            .map(|bug| (bug.check.to_string(), &bug.says[..]))
-            .collect();
-        assert_eq!(found, [("n".into(), "t"), ("a::b".into(), "u v")]);
-        assert!(bug("| also found by | the model `n` |\n").is_err());
-        assert!(bug("| also found by | luck, which says `t` |\n").is_err());
-        assert_eq!(bug("").unwrap().also, []);
-    }
-
-    #[test]
-    fn a_page_without_its_parts_is_an_error() {
-        for page in [
-            "",
-            "# X1: x\n",
-            "# X1: x\n\n| found by | luck |\n| says | s |\n",
-        ] {
-            assert!(Bug::parse(Path::new("x.md"), page).is_err(), "{page:?}");
-        }
-    }
 }

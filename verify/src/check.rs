@@ -27,7 +27,7 @@ use clap::Parser;
 pub use self::stage::{Setup, Stage};
 use crate::harness::{Model, Start};
 use crate::here;
-use crate::jobs::{self, Ended, Settings};
+use crate::jobs::{self, Ended, Run};
 use crate::output::try_to_write;
 use crate::page::{Report, Scope};
 use crate::report::{Failure, Golden, ModelRow, many, model_table, that_hold};
@@ -142,7 +142,7 @@ fn child(checks: &'static [Check], name: &str) -> ExitCode {
         return ExitCode::from(2);
     };
     let chosen = CHOSEN.get_or_init(|| check);
-    here::run(&chosen.model);
+    here::run(&chosen.model, None);
     ExitCode::SUCCESS
 }
 
@@ -176,7 +176,7 @@ fn run(checks: &'static [Check], golden: &Path, args: &Args) -> Result<bool, Str
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let at_once = args.jobs.unwrap_or_else(jobs::cores);
     let run = |at: usize, progress: &dyn Fn(u64)| {
-        let ended = jobs::run_model(&program, names[at], &Settings::default(), progress);
+        let ended = Run::of(&program, names[at]).start(progress);
         row_of(chosen[at], ended)
     };
     let mut rows = run_all(&names, at_once, "executions", |_| 0, run);

@@ -1,5 +1,6 @@
 //! The front door: arguments, what is run, what is printed, and the exit status.
 
+mod bugs;
 mod child;
 mod rows;
 
@@ -7,19 +8,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use biglock_verify::catalogue::{self, Bug};
+use biglock_verify::catalogue;
 use biglock_verify::course;
 use biglock_verify::differential::{self, CHECKS, Compared};
 use biglock_verify::explore::{Order, orders};
-use biglock_verify::jobs::{self, Settings};
+use biglock_verify::jobs::{self, Run};
 use biglock_verify::models;
 use biglock_verify::output::try_to_write;
 use biglock_verify::page::{Report, Scope};
-use biglock_verify::plant::Nursery;
 use biglock_verify::proof;
-use biglock_verify::report::{
-    BugRow, Failure, Golden, bug_table, many, model_table, that_hold, that_were_found,
-};
+use biglock_verify::report::{Failure, Golden, many, model_table, that_hold};
 use biglock_verify::rows::{is_of_threads, run_all};
 use biglock_verify::spec::trace::{self, Wrong};
 use clap::Parser;
@@ -57,6 +55,9 @@ struct Args {
     /// With --bugs: run the other checks as well that a page says find its bug.
     #[arg(long, requires = "bugs", conflicts_with = "bless")]
     also: bool,
+    /// With --bugs: measure how hard each bug is to find, by each of those checks: with bounded searches, and by thousands of tries at random.
+    #[arg(long, requires = "bugs", conflicts_with_all = ["also", "list"])]
+    measure: bool,
     /// Search larger sizes as well: for a night.
     #[arg(long)]
     deep: bool,
@@ -81,25 +82,18 @@ struct Args {
     /// Run one model in this process. For this program's own use.
     #[arg(long, hide = true, value_name = "MODEL")]
     child: Option<String>,
-    /// In it, do not check each step against the specification.
-    #[arg(long, hide = true)]
-    unrefined: bool,
     /// Give each execution of a model new stacks, instead of those of the last: slower, and nothing else may change.
     #[arg(long)]
     fresh_stacks: bool,
-    /// How many threads that may use.
-    #[arg(long, hide = true, value_name = "N", default_value_t = 1)]
-    threads: usize,
+    #[command(flatten)]
+    how: child::How,
 }
 
 pub fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(name) = &args.child {
-        if args.unrefined {
-            biglock_verify::world::refine_nothing();
-        }
         crate::stacks::reuse(!args.fresh_stacks);
-        return child::child(name, args.threads);
+        return child::child(name, &args.how);
     }
     if let Some(name) = &args.worker {
         return child::worker(name);
@@ -125,7 +119,7 @@ fn run(args: &Args) -> Result<bool, String> {
         try_outputs(args)?;
     }
     match args.bugs {
-        true => run_bugs(args),
+        true => bugs::run_bugs(args),
         false => run_models(args),
     }
 }
@@ -231,11 +225,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
     let report = begin_report(args)?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let at_once = args.jobs.unwrap_or_else(jobs::cores);
-    let settings = |threads| Settings {
-        threads,
-        fresh_stacks: args.fresh_stacks,
-        ..Settings::default()
-    };
+    let run = |name| Run::of(&program, name).fresh_stacks(args.fresh_stacks);
     let kept = fs::read_to_string(root().join(GOLDEN[0])).unwrap_or_default();
     let kept = Golden::parse(&kept);
     // One pool for all that use one core each, and the longest first: so none is left over at the end.
@@ -244,14 +234,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
         at_once,
         "executions",
         |at| kept.count(jobs[at].name()).unwrap_or(u64::MAX),
-        |at, progress| {
-            jobs[at].row(jobs::run_model(
-                &program,
-                jobs[at].name(),
-                &settings(1),
-                progress,
-            ))
-        },
+        |at, progress| jobs[at].row(run(jobs[at].name()).start(progress)),
     );
     // Each of these uses all cores.
     let mut messages = run_all(
@@ -261,10 +244,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
         |_| 0,
         |at, progress| {
             let name = orders[at].name;
-            row_of_order(
-                orders[at],
-                jobs::run_model(&program, name, &settings(at_once), progress),
-            )
+            row_of_order(orders[at], run(name).threads(at_once).start(progress))
         },
     );
     let mut missing = Vec::new();
@@ -377,83 +357,6 @@ fn run_models(args: &Args) -> Result<bool, String> {
         ));
     }
     Ok(passed == rows.len())
-}
-
-fn run_bugs(args: &Args) -> Result<bool, String> {
-    let wanted = |bug: &Bug| {
-        let name = format!("{}: {}", bug.id, bug.title).to_lowercase();
-        let part = |part: &String| bug.id == *part || name.contains(&part.to_lowercase());
-        args.filter.as_ref().is_none_or(part)
-    };
-    let mut bugs = catalogue::read(root())?;
-    let all = bugs.len();
-    bugs.retain(wanted);
-    let others = all - bugs.len();
-    if bugs.is_empty() {
-        return Err("no bug has such a name: `cargo verify --bugs --list` lists them".into());
-    }
-    if args.list {
-        for bug in bugs {
-            println!("{:4} {:64} {}", bug.id, bug.title, bug.check);
-        }
-        return Ok(true);
-    }
-    if args.also {
-        let all = bugs.into_iter();
-        let all = all.flat_map(|bug| bug.by_others().chain([bug.clone()]).collect::<Vec<_>>());
-        bugs = all.collect();
-    }
-    let report = begin_report(args)?;
-    let at_once = args.jobs.unwrap_or_else(jobs::cores).min(bugs.len());
-    let nurseries: Vec<Nursery> = (0..at_once)
-        .map(|slot| Nursery::new(root(), slot))
-        .collect::<Result<_, _>>()
-        .map_err(|e| format!("the copies of the source: {e}"))?;
-    let titles: Vec<String> = bugs
-        .iter()
-        .map(|bug| {
-            format!("{} {}", bug.id, bug.title)
-                .chars()
-                .take(32)
-                .collect()
-        })
-        .collect();
-    let names: Vec<&str> = titles.iter().map(String::as_str).collect();
-    let job =
-        |slot: usize, at: usize, progress: &dyn Fn(u64)| nurseries[slot].grow(&bugs[at], progress);
-    let finished = |row: &BugRow| {
-        let found = if row.found { "found" } else { "MISSED" };
-        let by = row.message.lines().next().unwrap_or_default();
-        format!("{:4} {found:6} {:6.1} s  {by}", row.name, row.seconds)
-    };
-    let rows = jobs::spread(&names, at_once, "executions", |_| 0, job, finished);
-    for (bug, row) in bugs.iter().zip(&rows) {
-        if !row.found {
-            println!("\n{} was not found: {}", bug.id, row.message.trim());
-        }
-        if let Some(picture) = &row.diagram {
-            if args.show || !row.found {
-                println!("\n{}: {}\n\n{picture}", bug.id, bug.title);
-            }
-            if args.bless && row.found {
-                bug.bless(picture)
-                    .map_err(|e| format!("{}: {e}", bug.page.display()))?;
-            }
-        }
-    }
-    println!("{}", bug_table(&rows));
-    let found = rows.iter().filter(|row| row.found).count();
-    println!("{found} of {}.", that_were_found(rows.len()));
-    write_json(args, &rows)?;
-    if let Some(report) = &report {
-        let scope = Scope {
-            others,
-            ..scope(args)
-        };
-        report.bugs(&bugs, &rows, &scope)?;
-        print_report(report, []);
-    }
-    Ok(found == rows.len())
 }
 
 /// The folder of the report, if one is wanted: a run whose report could not be written is not begun.

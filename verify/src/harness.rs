@@ -1,4 +1,5 @@
-//! Runs one model: every interleaving of its threads, without a bound, and a witness that the search was completed.
+//! Runs one model: every interleaving of its threads, without a bound, and a witness that the search was completed. Or, on another checker,
+//! interleavings that are drawn at random: to say how often they find a bug that is known to be there.
 //!
 //! Recipe and reasons are in `verify/README.md`. In short:
 //! - **The gate.** The main thread holds every node's lock while it spawns the model's threads, so that each runs to its first lock and
@@ -10,25 +11,29 @@
 //!   counts here, and N must be the number of executions that we counted.
 //! - **No bound.** Every field of loom's builder that bounds a search is set here, so no environment variable can.
 
+#[cfg(biglock_loom)]
+mod exhaust;
+#[cfg(biglock_shuttle)]
+mod tries;
+
+#[cfg(biglock_loom)]
+pub use exhaust::{Found, check, exhaust};
+#[cfg(biglock_shuttle)]
+pub use tries::sample;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::checker;
+use crate::record::Event;
+use crate::world::{Machine, World};
 use biglock::NodeId;
 use biglock::lock::Outside;
 use biglock::node::Engine;
-use tracing::field::{Field, Visit};
-use tracing::subscriber::Interest;
-
-use crate::record::Event;
-use crate::world::{Machine, World};
 
 /// The main thread's name while it holds the gate.
 pub const GATE: &str = "gate";
-
-/// More thread switches than any execution has; loom panics beyond it, so it bounds no search.
-const MAX_BRANCHES: usize = 20_000;
 
 /// A model: what runs, what must hold, and what must be reached.
 pub struct Model {
@@ -55,17 +60,6 @@ pub enum Start {
     Gated,
     /// The body spawns and joins the threads itself, as a program would: for start and shutdown. It calls [`World::explore`] first.
     Free,
-}
-
-/// What a search found.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// How many executions it ran.
-    pub executions: u64,
-    /// Whether each search ended by exhaustion, by loom's own word.
-    pub exhausted: bool,
-    /// How often each goal was reached.
-    pub goals: BTreeMap<&'static str, u64>,
 }
 
 /// A lock that is held while the threads are spawned.
@@ -111,17 +105,29 @@ pub struct Run {
     open: AtomicBool,
 }
 
-/// Every combination of choices, one after the other.
+/// Every combination of choices, one after the other; or one that is drawn.
 #[derive(Default)]
 struct Odometer {
+    /// From where choices are drawn, if they are.
+    rng: Option<fastrand::Rng>,
     /// For each choice, in the order in which it is made: what is chosen, of how many.
     digits: Vec<(usize, usize)>,
 }
 
 impl Odometer {
+    /// A combination from this seed.
+    #[cfg(biglock_shuttle)]
+    fn drawn(seed: u64) -> Odometer {
+        Odometer {
+            rng: Some(fastrand::Rng::with_seed(seed)),
+            ..Odometer::default()
+        }
+    }
+
     fn choose(&mut self, which: usize, options: usize) -> usize {
         if which == self.digits.len() {
-            self.digits.push((0, options));
+            let drawn = self.rng.as_mut().map_or(0, |rng| rng.usize(..options));
+            self.digits.push((drawn, options));
         }
         let (digit, of) = self.digits[which];
         assert_eq!(
@@ -132,6 +138,7 @@ impl Odometer {
     }
 
     /// Moves on; false after the last combination.
+    #[cfg(biglock_loom)]
     fn advance(&mut self) -> bool {
         while let Some((digit, of)) = self.digits.pop() {
             if digit + 1 < of {
@@ -153,74 +160,6 @@ pub fn current() -> Option<(u64, Vec<Event>)> {
     Some((executions, locked(&current.1).clone()))
 }
 
-/// Searches every interleaving of every combination of choices. `progress` hears the number of executions now and then.
-///
-/// # Panics
-/// If an execution breaks a law, blocks for ever, or leaves a thread behind: in the middle of that execution, so that a panic hook can
-/// ask [`current`].
-pub fn check(model: &'static Model, progress: impl Fn(u64) + Send + Sync + 'static) -> Found {
-    let search = Arc::new(Search::default());
-    let progress = Arc::new(progress);
-    let mut exhausted = true;
-    loop {
-        let before = search.executions.load(Ordering::Relaxed);
-        let completed = complete(model, &search, &progress);
-        let ran = search.executions.load(Ordering::Relaxed) - before;
-        exhausted &= completed == Some(ran);
-        if !locked(&search.choices).advance() {
-            break;
-        }
-    }
-    let goals = locked(&search.goals);
-    Found {
-        executions: search.executions.load(Ordering::Relaxed),
-        exhausted,
-        goals: model
-            .goals
-            .iter()
-            .map(|&goal| (goal, goals.get(goal).copied().unwrap_or(0)))
-            .collect(),
-    }
-}
-
-/// One search. Returns in how many iterations loom says that it completed, if it says so.
-fn complete(
-    model: &'static Model,
-    search: &Arc<Search>,
-    progress: &Arc<impl Fn(u64) + Send + Sync + 'static>,
-) -> Option<u64> {
-    let (search, progress) = (search.clone(), progress.clone());
-    exhaust(None, move || {
-        let execution = search.executions.fetch_add(1, Ordering::Relaxed) + 1;
-        if execution.is_multiple_of(2048) {
-            progress(execution);
-        }
-        execute(model, &search);
-    })
-}
-
-/// Runs `body` in every interleaving: no bound, unless one is asked for to see what it would hide. Returns in how many iterations loom says that it
-/// completed, if it says so.
-pub fn exhaust(
-    preemption_bound: Option<usize>,
-    body: impl Fn() + Send + Sync + 'static,
-) -> Option<u64> {
-    let mut builder = loom::model::Builder::new();
-    builder.max_threads = loom::MAX_THREADS;
-    builder.max_branches = MAX_BRANCHES;
-    builder.max_permutations = None;
-    builder.max_duration = None;
-    builder.preemption_bound = preemption_bound;
-    builder.checkpoint_file = None;
-    builder.expect_explicit_explore = false;
-    builder.location = false;
-    builder.log = false;
-    let witness = Witness::default();
-    let completed = witness.completed.clone();
-    tracing::subscriber::with_default(witness, || builder.check(body));
-    *locked(&completed)
-}
-
 /// One execution.
 fn execute(model: &'static Model, search: &Arc<Search>) {
     let run = Arc::new(Run {
@@ -239,7 +178,7 @@ fn execute(model: &'static Model, search: &Arc<Search>) {
         open: AtomicBool::new(false),
     });
     *locked(&CURRENT) = Some((search.clone(), run.events.clone()));
-    loom::stop_exploring();
+    checker::stop_exploring();
     let world = World::new(run.clone());
     (model.body)(&world);
     match model.start {
@@ -261,7 +200,7 @@ fn execute(model: &'static Model, search: &Arc<Search>) {
             let held: Vec<_> = machines.iter().map(Machine::lock).collect();
             hold(&gates, Box::new(|| release(&run, threads)));
             drop(held);
-            loom::explore();
+            checker::explore();
         }
     }
 }
@@ -288,22 +227,14 @@ fn release(run: &Arc<Run>, threads: Vec<(&'static str, Body)>) {
                 run.finish();
             }
         };
-        spawn(name, body);
+        checker::spawn(name, body);
     }
-    loom::thread::yield_now();
+    checker::yield_now();
     let arrived = run.arrived.load(Ordering::Relaxed);
     assert_eq!(
         arrived, expected,
         "each thread's first visible step is to ask for a lock that the gate holds"
     );
-}
-
-/// A thread of the model, with a stack that is large enough for a failing assertion (loom counts it in words).
-fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) {
-    let thread = loom::thread::Builder::new()
-        .name(name.into())
-        .stack_size(0x8000);
-    thread.spawn(body).expect("loom gives threads");
 }
 
 impl Run {
@@ -335,7 +266,7 @@ impl Run {
 
     /// The machine of a node.
     pub fn machine(&self, id: NodeId) -> Machine {
-        let new = || Machine(self.crashes.then(|| Arc::new(loom::sync::Mutex::new(()))));
+        let new = || Machine(self.crashes.then(|| Arc::new(checker::Mutex::new(()))));
         locked(&self.machines).entry(id).or_insert_with(new).clone()
     }
 
@@ -406,61 +337,4 @@ impl Run {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Hears loom say that it completed, and nothing else.
-#[derive(Default)]
-struct Witness {
-    completed: Arc<Mutex<Option<u64>>>,
-}
-
-impl tracing::Subscriber for Witness {
-    fn register_callsite(&self, metadata: &'static tracing::Metadata<'static>) -> Interest {
-        if self.enabled(metadata) {
-            Interest::always()
-        } else {
-            Interest::never()
-        }
-    }
-
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.is_event() && metadata.target() == "loom::model"
-    }
-
-    fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
-        Some(tracing::level_filters::LevelFilter::INFO)
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Message(String);
-        impl Visit for Message {
-            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-                if field.name() == "message" {
-                    self.0 = format!("{value:?}");
-                }
-            }
-        }
-        let mut message = Message(String::new());
-        event.record(&mut message);
-        let said = message
-            .0
-            .strip_prefix("Completed in ")
-            .and_then(|rest| rest.strip_suffix(" iterations"))
-            .and_then(|count| count.parse().ok());
-        if said.is_some() {
-            *locked(&self.completed) = said;
-        }
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
 }

@@ -1,15 +1,15 @@
 //! One model, run in this process, which says how it goes: a line of JSON each.
 
-use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use crate::diagram;
 use crate::harness::{self, Model};
-use crate::jobs::Said;
+use crate::jobs::{Said, say};
 use crate::record::Event;
 
-/// Runs it, and says what came of it. If an execution breaks something, this does not return.
-pub fn run(model: &'static Model) {
+/// Runs it, perhaps with a bound on the preemptions (then it is no proof), and says what came of it. If an execution breaks something, this does
+/// not return.
+pub fn run(model: &'static Model, preemptions: Option<usize>) {
     // Set once: loom's coroutines wrap it in one of their own, which hides how they end a thread.
     std::panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("a panic");
@@ -27,7 +27,9 @@ pub fn run(model: &'static Model) {
         let (executions, events) = harness::current().unwrap_or_default();
         broke(executions, events, format!("{message}{place}"));
     }));
-    let found = harness::check(model, |executions| say(&Said::Progress(executions)));
+    let found = harness::check(model, preemptions, |executions| {
+        say(&Said::Progress(executions))
+    });
     let goals = found.goals.into_iter();
     say(&Said::Found {
         executions: found.executions,
@@ -52,17 +54,4 @@ pub fn broke(executions: u64, events: Vec<Event>, message: String) {
         let _ = thread.join();
     }
     std::process::abort();
-}
-
-/// One line for whoever started this process.
-pub fn say(said: &Said) {
-    let mut out = std::io::stdout().lock();
-    let line = match serde_json::to_string(said) {
-        Ok(line) => line,
-        Err(e) => format!("{e}"),
-    };
-    // If nobody listens any more, nothing is left to be done.
-    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() && !out.is_terminal() {
-        std::process::exit(1);
-    }
 }

@@ -1,7 +1,9 @@
 //! Models as processes: each in its own, so that a failure can stop at the moment it happens; several at a time; with progress.
 
-use std::io::{BufRead, BufReader, IsTerminal};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::num::NonZero;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagram::Diagram;
 use crate::report::thousands;
+use crate::tries::Tries;
 
 /// What a process that runs one model says, a line each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,12 +41,9 @@ pub enum Said {
         /// Its picture.
         diagram: Diagram,
     },
+    /// Tries were made.
+    Tried(Tries),
 }
-
-/// The argument with which this program runs one model and says how it goes.
-pub const CHILD: &str = "--child";
-/// The argument that says how many threads it may use for that, beside those of the model.
-pub const THREADS: &str = "--threads";
 
 /// How long a job took, and how it ended.
 #[derive(Clone, Debug)]
@@ -56,63 +56,83 @@ pub struct Ended {
     pub took: Duration,
 }
 
-/// The argument with which it does not check each step against the specification.
-pub const UNREFINED: &str = "--unrefined";
-
-/// The argument with which each execution has new stacks.
-pub const FRESH_STACKS: &str = "--fresh-stacks";
-
-/// How one model is run.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// How many threads it may use, beside those of the model.
-    pub threads: usize,
-    /// Whether each step is checked against the specification.
-    pub refined: bool,
-    /// Whether each execution has new stacks, instead of those of the last.
-    pub fresh_stacks: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            threads: 1,
-            refined: true,
-            fresh_stacks: false,
-        }
-    }
-}
-
 /// How many jobs run at a time unless told otherwise: one for each core.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Runs one model in a process of its own; `program` is this program, perhaps built with a bug planted in it.
-///
-/// No variable of loom's reaches it: a bound that somebody set for another program shrinks nothing here.
-///
-/// # Errors
-/// If the process can't be started.
+/// One model, exploration or simulated test, to be run in a process of its own.
+#[derive(Clone, Debug)]
+pub struct Run {
+    program: PathBuf,
+    args: Vec<String>,
+}
+
+impl Run {
+    /// What has this name. `program` is this program, perhaps built with a bug planted in it.
+    pub fn of(program: &Path, name: &str) -> Run {
+        Run {
+            program: program.into(),
+            args: vec!["--child".into(), name.into()],
+        }
+    }
+
+    fn with(mut self, args: &[&str]) -> Run {
+        self.args.extend(args.iter().map(|arg| arg.to_string()));
+        self
+    }
+
+    /// With so many threads, beside those of the model.
+    pub fn threads(self, many: usize) -> Run {
+        self.with(&["--threads", &many.to_string()])
+    }
+
+    /// Without checking each step against the specification, if it is not to be `refined`.
+    pub fn refined(self, refined: bool) -> Run {
+        match refined {
+            true => self,
+            false => self.with(&["--unrefined"]),
+        }
+    }
+
+    /// With new stacks for each execution, instead of those of the last, if they are to be `fresh`.
+    pub fn fresh_stacks(self, fresh: bool) -> Run {
+        match fresh {
+            true => self.with(&["--fresh-stacks"]),
+            false => self,
+        }
+    }
+
+    /// With at most so many preemptions in an execution: no search, but what is left of one.
+    pub fn preemptions(self, most: usize) -> Run {
+        self.with(&["--preemptions", &most.to_string()])
+    }
+
+    /// Instead of searching, makes the tries of these numbers, and counts those that break; and of them, those that do not say this.
+    pub fn tries(self, numbers: Range<u64>, says: &str) -> Run {
+        let (from, to) = (numbers.start.to_string(), numbers.end.to_string());
+        self.with(&["--from", &from, "--tries", &to, "--says", says])
+    }
+
+    /// Runs it.
+    ///
+    /// No variable of loom's reaches it: a bound that somebody set for another program shrinks nothing here.
+    ///
+    /// # Errors
+    /// If the process can't be started.
+    pub fn start(&self, progress: impl Fn(u64)) -> std::io::Result<Ended> {
+        start(&self.program, &self.args, progress)
+    }
+}
+
 #[allow(
     clippy::disallowed_methods,
     reason = "how long a search took is measured here"
 )]
-pub fn run_model(
-    program: &std::path::Path,
-    model: &str,
-    settings: &Settings,
-    progress: impl Fn(u64),
-) -> std::io::Result<Ended> {
+fn start(program: &Path, args: &[String], progress: impl Fn(u64)) -> std::io::Result<Ended> {
     let start = Instant::now();
     let mut command = Command::new(program);
-    command.args([CHILD, model, THREADS, &settings.threads.to_string()]);
-    if !settings.refined {
-        command.arg(UNREFINED);
-    }
-    if settings.fresh_stacks {
-        command.arg(FRESH_STACKS);
-    }
+    command.args(args);
     command.stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
@@ -253,6 +273,19 @@ impl Screen {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+/// What the process says to whoever started it: one line.
+pub fn say(said: &Said) {
+    let mut out = std::io::stdout().lock();
+    let line = match serde_json::to_string(said) {
+        Ok(line) => line,
+        Err(e) => format!("{e}"),
+    };
+    // If nobody listens any more, nothing is left to be done.
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() && !out.is_terminal() {
+        std::process::exit(1);
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,11 @@ pub mod members;
 pub mod reads;
 pub mod rsm;
 
+use std::ops::RangeInclusive;
+use std::panic;
+
+use crate::tries::Tries;
+
 /// A test of the suite.
 #[derive(Clone, Copy, Debug)]
 pub struct Test {
@@ -218,6 +223,31 @@ pub fn run(test: &Test) {
         (test.run)(seed);
         drop(told);
     }
+}
+
+/// Runs a test with each of these seeds, and counts those that fail. `judge` is asked of each whether it did so in the words that were expected.
+pub fn sample(
+    test: &Test,
+    seeds: RangeInclusive<u64>,
+    judge: impl Fn(&str) -> bool,
+    progress: impl Fn(u64),
+) -> Tries {
+    let mut found = Tries::default();
+    // What each says is counted, and not printed.
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(|_| ()));
+    for seed in seeds {
+        if let Err(panic) = panic::catch_unwind(|| (test.run)(seed)) {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            found.broke += 1;
+            found.otherwise += u64::from(!judge(text.unwrap_or_default()));
+        }
+        found.of += 1;
+        progress(found.of);
+    }
+    panic::set_hook(before);
+    found
 }
 
 /// Says which seed it was if the test panics.

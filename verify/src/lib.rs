@@ -14,6 +14,7 @@
 //! | [`record`] | what happened in one execution |
 //! | [`diagram`] | one history as a picture: of threads or of nodes, as text or as SVG |
 //! | [`catalogue`] | known bugs: a page and a patch each |
+//! | [`measured`], [`tries`] | how hard a known bug is to find: by a bounded search, and at random |
 //! | [`plant`] | plants a bug in a copy of the source, builds it, and sees whether a check finds it |
 //! | [`linearizable`] | judges what the clients of a key-value store saw |
 //! | [`explore`] | every order of the messages of several nodes, within bounds |
@@ -35,19 +36,22 @@
 pub mod catalogue;
 #[cfg(biglock_loom)]
 pub mod check;
-#[cfg(biglock_loom)]
+#[cfg(any(biglock_loom, biglock_shuttle))]
+mod checker;
+#[cfg(any(biglock_loom, biglock_shuttle))]
 pub mod course;
 pub mod diagram;
 pub mod differential;
 pub mod explore;
-#[cfg(biglock_loom)]
+#[cfg(any(biglock_loom, biglock_shuttle))]
 pub mod harness;
 #[cfg(biglock_loom)]
 pub mod here;
 pub mod jobs;
 pub mod lab;
 pub mod linearizable;
-#[cfg(biglock_loom)]
+pub mod measured;
+#[cfg(any(biglock_loom, biglock_shuttle))]
 pub mod models;
 pub mod output;
 pub mod page;
@@ -61,5 +65,6 @@ pub mod rows;
 pub mod schedules;
 pub mod sim;
 pub mod spec;
-#[cfg(biglock_loom)]
+pub mod tries;
+#[cfg(any(biglock_loom, biglock_shuttle))]
 pub mod world;

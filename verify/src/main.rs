@@ -5,6 +5,8 @@
 
 #[cfg(biglock_loom)]
 mod front;
+#[cfg(any(biglock_loom, biglock_shuttle))]
+mod said;
 #[cfg(biglock_shuttle)]
 mod sample;
 #[cfg(biglock_loom)]

@@ -1,20 +1,40 @@
 //! Plants a bug in a copy of the source, builds that, and sees whether the check finds it.
 
+mod measure;
+
+pub use measure::Healthy;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
 use crate::catalogue::{Bug, Check};
-use crate::jobs::{Said, Settings, run_model};
-use crate::report::BugRow;
+use crate::jobs::{Run, Said};
+use crate::report::{BugRow, PASSES};
 use crate::spec::REFUSED;
 
 /// What a build needs of the tree.
 const PARTS: [&str; 5] = ["Cargo.toml", "Cargo.lock", "core", "net-udp", "verify"];
 
-/// The cargo settings of a checked build, the same as in `.cargo/config.toml`'s alias.
-const CHECKED: [&str; 2] = ["--config", "build.rustflags=['--cfg','biglock_loom']"];
+/// What runs the threads of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checker {
+    /// Every schedule.
+    Loom,
+    /// Some, at random.
+    Shuttle,
+}
+
+impl Checker {
+    /// The cargo settings of its build, the same as in `.cargo/config.toml`'s aliases.
+    fn flags(self) -> &'static str {
+        match self {
+            Checker::Loom => "build.rustflags=['--cfg','biglock_loom']",
+            Checker::Shuttle => "build.rustflags=['--cfg','biglock_shuttle']",
+        }
+    }
+}
 
 /// A copy of the tree, and a target folder that survives from bug to bug: only what a bug changes is compiled again.
 pub struct Nursery {
@@ -53,11 +73,19 @@ impl Nursery {
     }
 
     /// Plants `bug`, builds, and runs the check that must find it. `progress` hears of its executions.
+    pub fn grow(&self, bug: &Bug, progress: impl Fn(u64)) -> BugRow {
+        self.row(bug, |row| {
+            self.plant(bug)?;
+            self.judge(bug, &progress, row).map(drop)
+        })
+    }
+
+    /// The row that `fill` fills, with the time that it took.
     #[allow(
         clippy::disallowed_methods,
         reason = "how long it took until the bug was found is measured here"
     )]
-    pub fn grow(&self, bug: &Bug, progress: impl Fn(u64)) -> BugRow {
+    fn row(&self, bug: &Bug, fill: impl FnOnce(&mut BugRow) -> Result<(), String>) -> BugRow {
         let start = Instant::now();
         let mut row = BugRow {
             name: bug.id.clone(),
@@ -67,6 +95,8 @@ impl Nursery {
             level: bug.check.level().into(),
             check: bug.check.to_string(),
             says: bug.says.clone(),
+            finds: true,
+            measured: bug.measured(&bug.check).cloned(),
             found: false,
             executions: 0,
             seconds: 0.0,
@@ -74,28 +104,36 @@ impl Nursery {
             diagram: None,
             drawing: None,
         };
-        if let Err(wrong) = self.judge(bug, progress, &mut row) {
+        if let Err(wrong) = fill(&mut row) {
+            row.found = false;
             row.message = wrong;
         }
         row.seconds = start.elapsed().as_secs_f64();
         row
     }
 
-    fn judge(&self, bug: &Bug, progress: impl Fn(u64), row: &mut BugRow) -> Result<(), String> {
+    /// Makes the copy the original with the bug in it.
+    fn plant(&self, bug: &Bug) -> Result<(), String> {
         self.restore()
             .map_err(|e| format!("the copy of the source: {e}"))?;
         for (path, planted) in bug.plant(&self.tree)? {
             fs::write(&path, planted).map_err(|e| format!("{}: {e}", path.display()))?;
         }
+        Ok(())
+    }
+
+    /// Builds what is planted and runs the check that must find it. Returns whether each step was held against the specification meanwhile.
+    fn judge(&self, bug: &Bug, progress: impl Fn(u64), row: &mut BugRow) -> Result<bool, String> {
         if let Check::Test {
             package,
             target,
             name,
         } = &bug.check
         {
-            return self.test(bug, [package, target, name], row);
+            self.test(bug, [package, target, name], row)?;
+            return Ok(true);
         }
-        let errors = self.build()?;
+        let errors = self.build(Checker::Loom)?;
         match (&bug.check, errors) {
             (Check::Compiler(code), Some(errors)) => {
                 let expected = format!("error[{code}]");
@@ -106,14 +144,14 @@ impl Nursery {
                 };
                 row.diagram = row.found.then_some(errors);
             }
-            (Check::Compiler(_), None) => row.message = "it compiles".into(),
+            (Check::Compiler(_), None) => row.message = format!("the compiler{PASSES}"),
             (Check::Model(_), Some(errors)) => {
                 row.message = format!("the planted source does not compile:\n{errors}");
             }
-            (Check::Model(model), None) => self.run(bug, model, progress, row)?,
+            (Check::Model(model), None) => return self.run(bug, model, progress, row),
             (Check::Test { .. }, _) => unreachable!("it is run above"),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Runs one ordinary test, without the checker.
@@ -148,7 +186,7 @@ impl Nursery {
         row.message = match &failure {
             Some(_) if row.found => format!("{name} fails"),
             Some(text) => format!("{name} fails for another reason: {text}"),
-            None if said.contains("1 passed") => format!("{name} passes"),
+            None if said.contains("1 passed") => format!("{name}{PASSES}"),
             None => format!("{name} was not run:\n{said}"),
         };
         row.diagram = failure;
@@ -178,16 +216,11 @@ impl Nursery {
         model: &str,
         progress: impl Fn(u64),
         row: &mut BugRow,
-    ) -> Result<(), String> {
-        let program = self.target.join("planted/biglock-verify");
-        let run = |refined| {
-            let settings = Settings {
-                refined,
-                ..Settings::default()
-            };
-            run_model(&program, model, &settings, &progress)
-        };
+    ) -> Result<bool, String> {
+        let program = self.program(Checker::Loom);
+        let run = |refined| Run::of(&program, model).refined(refined).start(&progress);
         let mut ended = run(true).map_err(|e| e.to_string())?;
+        let mut refined = true;
         // The specification speaks first, of whatever rule a bug breaks on its way. What the page says must be found without it as well.
         if let Some(Said::Broke {
             message, diagram, ..
@@ -196,6 +229,7 @@ impl Nursery {
             && !diagram.text().contains(&bug.says)
         {
             ended = run(false).map_err(|e| e.to_string())?;
+            refined = false;
         }
         match ended.said {
             Some(Said::Broke {
@@ -216,32 +250,44 @@ impl Nursery {
             }
             Some(Said::Found { executions, .. }) => {
                 row.executions = executions;
-                row.message = format!("{model} passes");
+                row.message = format!("{model}{PASSES}");
             }
-            Some(Said::Progress(_)) | None => {
+            Some(Said::Progress(_) | Said::Tried(_)) | None => {
                 row.message = format!("{model} ended without a word:\n{}", ended.stderr);
             }
         }
-        Ok(())
+        Ok(refined)
+    }
+
+    fn target(&self, checker: Checker) -> PathBuf {
+        match checker {
+            Checker::Loom => self.target.clone(),
+            Checker::Shuttle => self.target.with_file_name("schedules"),
+        }
+    }
+
+    /// The program that was built under this checker.
+    fn program(&self, checker: Checker) -> PathBuf {
+        self.target(checker).join("planted/biglock-verify")
     }
 
     /// Builds the copy. Returns the compiler's errors, if it has any.
     ///
     /// A build that was interrupted may leave half of its incremental state behind, and a later one then fails to link: it is made
     /// once more, from nothing.
-    fn build(&self) -> Result<Option<String>, String> {
-        let errors = self.build_once()?;
+    fn build(&self, checker: Checker) -> Result<Option<String>, String> {
+        let errors = self.build_once(checker)?;
         if errors
             .as_ref()
             .is_some_and(|errors| errors.contains("error: linking with"))
         {
-            fs::remove_dir_all(&self.target).map_err(|e| e.to_string())?;
-            return self.build_once();
+            fs::remove_dir_all(self.target(checker)).map_err(|e| e.to_string())?;
+            return self.build_once(checker);
         }
         Ok(errors)
     }
 
-    fn build_once(&self) -> Result<Option<String>, String> {
+    fn build_once(&self, checker: Checker) -> Result<Option<String>, String> {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
             .current_dir(&self.tree)
             .args([
@@ -252,9 +298,8 @@ impl Nursery {
                 "-p",
                 "biglock-verify",
             ])
-            .args(CHECKED)
-            .arg("--target-dir")
-            .arg(&self.target)
+            .args(["--config", checker.flags(), "--target-dir"])
+            .arg(self.target(checker))
             // Cargo's own settings for this run must not reach into the copy.
             .env_remove("CARGO_TARGET_DIR")
             .env_remove("RUSTFLAGS")

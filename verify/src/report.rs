@@ -6,6 +6,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 use serde::{Deserialize, Serialize};
 
 use crate::diagram::Diagram;
+use crate::measured::Measured;
 
 /// What became of one model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -171,6 +172,10 @@ pub struct BugRow {
     pub check: String,
     /// What it must say.
     pub says: String,
+    /// Whether it must find the bug; else the page says that it does not.
+    pub finds: bool,
+    /// How hard it is to find, if that was measured.
+    pub measured: Option<Measured>,
     /// Whether it was found.
     pub found: bool,
     /// In which execution, where it runs.
@@ -184,6 +189,20 @@ pub struct BugRow {
     /// The execution as data, where there is one.
     pub drawing: Option<Diagram>,
 }
+
+impl BugRow {
+    /// Whether it is as the page says.
+    pub fn passed(&self) -> bool {
+        match self.finds {
+            true => self.found,
+            // Not if it could not be run.
+            false => !self.found && self.message.ends_with(PASSES),
+        }
+    }
+}
+
+/// What a message ends with if a check found nothing.
+pub const PASSES: &str = " passes";
 
 /// The table of models.
 pub fn model_table(rows: &[ModelRow]) -> String {
@@ -218,9 +237,11 @@ pub fn model_table(rows: &[ModelRow]) -> String {
 pub fn bug_table(rows: &[BugRow]) -> String {
     let mut table = table(&["bug", "level", "found", "execution", "seconds", "by"]);
     for row in rows {
-        let found = match row.found {
-            true => Cell::new("found").fg(Color::Green),
-            false => Cell::new("MISSED").fg(Color::Red),
+        let found = match (row.passed(), row.finds) {
+            (true, true) => Cell::new("found").fg(Color::Green),
+            (true, false) => Cell::new("not seen").fg(Color::Green),
+            (false, true) => Cell::new("MISSED").fg(Color::Red),
+            (false, false) => Cell::new("SEEN").fg(Color::Red),
         };
         table.add_row(vec![
             Cell::new(&row.name).add_attribute(Attribute::Bold),
@@ -290,6 +311,11 @@ impl Golden {
             Some((name.to_string(), count.trim().parse().ok()?))
         };
         Golden(text.lines().filter_map(line).collect())
+    }
+
+    /// The count that is kept of this one.
+    pub fn of(&self, name: &str) -> Option<u64> {
+        self.0.get(name).copied()
     }
 
     /// The same as text.

@@ -6,8 +6,11 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use biglock::Clock;
+use biglock_verify::jobs::{Said, say};
 use biglock_verify::report::thousands;
 use biglock_verify::schedules::{self, Reached};
+use biglock_verify::tries::TRIES;
+use biglock_verify::{course, diagram, harness, models};
 use clap::{Parser, ValueEnum};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, MaxSteps, Runner};
@@ -28,6 +31,11 @@ struct Args {
     /// How they are drawn [default: both, one after the other].
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Drawn::Random, Drawn::Pct])]
     scheduler: Vec<Drawn>,
+    /// Run one model in this process. For the use of `cargo verify --bugs --measure`.
+    #[arg(long, hide = true, value_name = "MODEL")]
+    child: Option<String>,
+    #[command(flatten)]
+    how: crate::said::Drawn,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,6 +51,9 @@ const DEPTH: usize = 10;
 
 pub fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(name) = &args.child {
+        return child(name, &args.how);
+    }
     let mut out = std::io::stdout();
     let clock = Clock::monotonic();
     let mut missed = Vec::new();
@@ -95,6 +106,30 @@ pub fn main() -> ExitCode {
         "A sample: there are more schedules than can be counted, and these are some of them."
     );
     ExitCode::SUCCESS
+}
+
+/// Tries one model here, and says how often it broke.
+fn child(name: &str, how: &crate::said::Drawn) -> ExitCode {
+    let lessons = course::all().map(|lesson| &lesson.model);
+    let mut all = models::all().chain(lessons);
+    let Some(model) = all.find(|model| model.name == name) else {
+        eprintln!("there is no model {name}");
+        return ExitCode::from(2);
+    };
+    if how.unrefined {
+        biglock_verify::world::refine_nothing();
+    }
+    let judge = |events: Vec<_>, message: String| {
+        how.expects(&message)
+            || diagram::of_threads(&events, &message)
+                .text()
+                .contains(&how.says)
+    };
+    let tries = how.from..how.tries.unwrap_or(TRIES);
+    let tried = harness::sample(model, tries, judge, |tries| say(&Said::Progress(tries)));
+    say(&Said::Tried(tried));
+    // Tries that broke are still there, each in the middle of something.
+    std::process::exit(0)
 }
 
 /// Ends the process if a schedule breaks something, with the schedule.

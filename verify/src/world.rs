@@ -25,6 +25,7 @@ pub use self::edges::Machine;
 use self::edges::{ModelDisk, ModelMachine, ModelWire, Watch};
 use self::guard::JudgedMachine;
 use self::ledger::Ledger;
+use crate::checker;
 use crate::harness::Run;
 use crate::record::Event;
 use crate::spec::Log;
@@ -572,13 +573,13 @@ impl World {
     /// The threads that the body has spawned run, one after the other, until each of them waits. Before [`World::explore`].
     pub fn settle(&self) {
         self.run.open();
-        loom::thread::yield_now();
+        checker::yield_now();
     }
 
     /// From here on every interleaving is explored; for models whose body spawns its threads itself.
     pub fn explore(&self) {
         self.run.open();
-        loom::explore();
+        checker::explore();
     }
 
     /// Registers what the last thread to finish checks.

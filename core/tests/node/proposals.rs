@@ -107,7 +107,8 @@ fn the_winner_of_an_index_is_told_so_whoever_lost_it() {
     let new = propose(&bench, b"new");
     assert_eq!(bench.node.status().last.index, 4);
     bench.deliver(2, 3, matched(4));
-    assert_eq!(end(new).unwrap(), b"new".as_slice());
+    let won = end(new).expect("whoever has won an index is told so");
+    assert_eq!(won, b"new".as_slice());
     for old in old {
         assert!(matches!(end(old), Err(Undecided::Lost)));
     }

@@ -591,12 +591,12 @@ fn who_answered_a_heartbeat_helps_nobody_else_while_the_lease_may_run() {
         let willing = cluster.tell(2, 3, 7, asked);
         assert!(
             !willing.iter().any(|m| crate::common::grants(&m.body)),
-            "{reminder:?}"
+            "a message of a later term ends no promise: {reminder:?}"
         );
         let vote = cluster.tell(2, 3, 8, request_vote_with(last));
         assert!(
             !vote.iter().any(|m| crate::common::grants(&m.body)),
-            "{reminder:?}"
+            "a message of a later term ends no promise: {reminder:?}"
         );
         cluster.now = heard + MIN;
         let vote = cluster.tell(2, 3, 8, request_vote_with(last));

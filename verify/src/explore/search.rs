@@ -19,6 +19,10 @@ use super::tape::MAX_NODES;
 use super::{Bounds, Order, known, trace};
 use crate::diagram::Diagram;
 
+mod walk;
+
+pub use walk::walk;
+
 /// The set of seen states is kept in so many parts.
 const PARTS: usize = 64;
 /// So many states are expanded before what they lead to is added.

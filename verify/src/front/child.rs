@@ -6,12 +6,26 @@ use std::process::ExitCode;
 use biglock_verify::differential::{self, CHECKS, Check};
 use biglock_verify::explore::{Order, orders, search};
 use biglock_verify::harness::{self, Found};
-use biglock_verify::here::{self, broke, say};
-use biglock_verify::jobs::Said;
-use biglock_verify::{course, models};
+use biglock_verify::here::{self, broke};
+use biglock_verify::jobs::{Said, say};
+use biglock_verify::{course, lab, models};
 
 use super::STACKS;
+use crate::said::Drawn;
 use crate::stacks;
+
+/// How it is run.
+#[derive(Debug, clap::Args)]
+pub struct How {
+    /// How many threads it may use.
+    #[arg(long, hide = true, value_name = "N", default_value_t = 1)]
+    threads: usize,
+    /// With a bound on the preemptions: then it is no proof.
+    #[arg(long, hide = true, value_name = "N")]
+    preemptions: Option<usize>,
+    #[command(flatten)]
+    drawn: Drawn,
+}
 
 /// Runs programs for one comparison, as they come in.
 pub fn worker(name: &str) -> ExitCode {
@@ -24,9 +38,27 @@ pub fn worker(name: &str) -> ExitCode {
 }
 
 /// Runs one model here and says how it goes, a line of JSON each.
-pub fn child(name: &str, threads: usize) -> ExitCode {
+pub fn child(name: &str, how: &How) -> ExitCode {
+    if how.drawn.unrefined {
+        biglock_verify::world::refine_nothing();
+    }
     if let Some(order) = orders::all().find(|order| order.name == name) {
-        explore(order, threads);
+        match how.drawn.tries {
+            Some(walks) => say(&Said::Tried(search::walk(
+                order,
+                walks,
+                |message| how.drawn.expects(message),
+                |walks| say(&Said::Progress(walks)),
+            ))),
+            None => explore(order, how.threads),
+        }
+        return ExitCode::SUCCESS;
+    }
+    if let Some(test) = lab::find(name) {
+        let judge = |message: &str| how.drawn.expects(message);
+        let seeds = 1..=how.drawn.tries.unwrap_or(test.seeds);
+        let tried = lab::sample(test, seeds, judge, |seeds| say(&Said::Progress(seeds)));
+        say(&Said::Tried(tried));
         return ExitCode::SUCCESS;
     }
     if let Some(check) = CHECKS.iter().find(|check| check.name == name) {
@@ -43,7 +75,7 @@ pub fn child(name: &str, threads: usize) -> ExitCode {
         eprintln!("there is no model {name}");
         return ExitCode::from(2);
     };
-    here::run(model);
+    here::run(model, how.preemptions);
     ExitCode::SUCCESS
 }
 
@@ -100,7 +132,7 @@ fn compare_stacks() {
     for model in models::all().filter(|model| STACKS.models.contains(&model.name)) {
         let [fresh, again] = [false, true].map(|on| {
             stacks::reuse(on);
-            harness::check(model, |_| ())
+            harness::check(model, None, |_| ())
         });
         let found = |found: &Found| (found.executions, found.exhausted, found.goals.clone());
         if found(&fresh) != found(&again) {

@@ -78,7 +78,13 @@ fn while_taking(world: &World) {
         let (who, awaited) = Tell::promise();
         wants.snapshot(outside, who).expect("nothing ends it");
         let taken = awaited.wait(outside).expect("who wants a snapshot is told");
-        there.reached(match taken.expect("nothing ends it").index {
+        let taken = taken.expect("nothing ends it").index;
+        let held = there.disk(1).snapshot.map_or(0, |held| held.last.index);
+        assert!(
+            held >= taken,
+            "a snapshot up to entry {taken} is told, and the disk does not hold it"
+        );
+        there.reached(match taken {
             5 => "another was installed",
             _ => "its own was taken",
         });

@@ -65,6 +65,10 @@ fn article(id: &str, row: &BugRow, bug: &Bug, open: bool) -> Markup {
                 dt { "breaks" } dd { (markdown(&row.breaks, true)) }
                 dt { "found by" } dd { code { (row.check) } ", " (how(row)) "; compiling included it took " (format!("{:.1}", row.seconds)) " s" }
                 dt { "which says" } dd { code { (row.says) } }
+                @if let Some(measured) = &row.measured {
+                    dt { "how hard" } dd { (measured.to_string()) }
+                }
+                @for blind in &bug.not_seen_by { dt { "not seen by" } dd { (markdown(blind, true)) } }
             }
             @if !row.found { p.wrong { "It was not found: " (row.message.trim()) } }
             (markdown(&bug.story, false))

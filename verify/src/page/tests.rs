@@ -349,6 +349,9 @@ fn bug(id: &str, story: &str) -> Bug {
         check: Check::Model("votes-3".into()),
         says: "two <leaders>".into(),
         also: Vec::new(),
+        measured: Vec::new(),
+        not_seen_by: vec!["the model `votes-5`".into()],
+        unseen: vec![Check::Model("votes-5".into())],
         story: story.into(),
         diff: "--- a/x\n+++ b/x\n@@ -1 +1 @@\n same\n-old < new\n+new\n".into(),
     }
@@ -363,6 +366,8 @@ fn planted(bug: &Bug, found: bool) -> BugRow {
         level: "threads".into(),
         check: "votes-3".into(),
         says: bug.says.clone(),
+        finds: true,
+        measured: None,
         found,
         executions: 1_234,
         seconds: 40.0,

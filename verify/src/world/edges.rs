@@ -11,6 +11,7 @@ use biglock::{
 use bytes::Bytes;
 
 use super::{Wire, World};
+use crate::checker;
 use crate::harness::GATE;
 use crate::record::{Event, View};
 
@@ -111,12 +112,16 @@ impl Storage for ModelDisk {
 /// What a crash takes down at once: the disk's and the network's end of one machine. Visible to the checker in models that ask for it,
 /// so that a crash can come between a write and a message.
 #[derive(Clone)]
-pub struct Machine(pub(crate) Option<Arc<loom::sync::Mutex<()>>>);
+pub struct Machine(pub(crate) Option<Arc<checker::Mutex<()>>>);
 
 impl Machine {
-    pub(crate) fn lock(&self) -> Option<loom::sync::MutexGuard<'_, ()>> {
+    pub(crate) fn lock(&self) -> Option<checker::MutexGuard<'_, ()>> {
         let machine = self.0.as_ref()?;
-        Some(machine.lock().expect("loom's locks do not poison"))
+        Some(
+            machine
+                .lock()
+                .expect("whoever panics ends the whole execution"),
+        )
     }
 }
 
