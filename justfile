@@ -59,6 +59,11 @@ tsan *TESTS:
 look *DIR:
     verify/look/check "$@"
 
+# Change the core in each of some 1,900 ways, one at a time, and list the changes that its own tests don't notice: `just mutants --file core/src/rules/log.rs`.
+# All of it takes hours. It needs cargo-mutants and cargo-nextest.
+mutants *ARGS:
+    CARGO_PROFILE_TEST_DEBUG=0 cargo mutants --package biglock --output target "$@"
+
 # Does it compile, in every part and with every feature?
 check:
     cargo check --workspace --all-targets --all-features

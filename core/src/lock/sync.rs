@@ -8,6 +8,11 @@
 //!
 //! Reference counts are std's `Arc` in both builds: they order nothing that a reader of this crate relies on.
 
+#[cfg(any(biglock_loom, biglock_shuttle))]
+use self::scheduled as imp;
+#[cfg(not(any(biglock_loom, biglock_shuttle)))]
+use self::shipped as imp;
+
 pub(crate) use imp::Board;
 pub use imp::{Activity, ThreadActivity};
 #[cfg(not(biglock_loom))]
@@ -26,7 +31,7 @@ pub use imp::find_deadlocks;
 pub const CHECKED: bool = cfg!(any(debug_assertions, biglock_loom, biglock_shuttle));
 
 #[cfg(not(any(biglock_loom, biglock_shuttle)))]
-mod imp {
+mod shipped {
     use std::io;
     use std::thread;
     use std::time::Duration;
@@ -131,7 +136,7 @@ mod imp {
 }
 
 #[cfg(any(biglock_loom, biglock_shuttle))]
-mod imp {
+mod scheduled {
     use std::io;
     use std::ops::{Deref, DerefMut};
     use std::time::Duration;
