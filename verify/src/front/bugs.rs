@@ -104,7 +104,7 @@ pub(super) fn run_bugs(args: &Args) -> Result<bool, String> {
     if !blind.is_empty() {
         let unseen = blind.iter().filter(|row| row.passed()).count();
         println!(
-            "{unseen} of {} see nothing, as their pages say.",
+            "{unseen} of {} saw nothing, as their pages say.",
             many(blind.len() as u64, "other check")
         );
     }

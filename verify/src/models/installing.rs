@@ -1,6 +1,7 @@
 //! Snapshots: one that is installed while entries are applied, and one that is taken meanwhile.
 
-use biglock::node::Tell;
+use biglock::lock::promise;
+use biglock::node::{SnapshotTaken, Tell};
 use biglock::{Outside, Stopped};
 
 use super::leading::leader;
@@ -75,15 +76,21 @@ fn while_taking(world: &World) {
     receive(world, &node, "receiver", [snapshot]);
     let (there, wants) = (world.clone(), node.clone());
     world.thread("caller", move |outside| {
-        let (who, awaited) = Tell::promise();
+        let (promise, awaited) = promise();
+        let disk = there.clone();
+        // Looked at by whoever tells: later it may be there all the same.
+        let who = Tell::call(move |outside, taken: SnapshotTaken| {
+            let told = taken.as_ref().map_or(0, |last| last.index);
+            let held = disk.disk(1).snapshot.map_or(0, |held| held.last.index);
+            assert!(
+                held >= told,
+                "a snapshot up to entry {told} is told, and the disk does not hold it"
+            );
+            promise.keep(outside, taken);
+        });
         wants.snapshot(outside, who).expect("nothing ends it");
         let taken = awaited.wait(outside).expect("who wants a snapshot is told");
         let taken = taken.expect("nothing ends it").index;
-        let held = there.disk(1).snapshot.map_or(0, |held| held.last.index);
-        assert!(
-            held >= taken,
-            "a snapshot up to entry {taken} is told, and the disk does not hold it"
-        );
         there.reached(match taken {
             5 => "another was installed",
             _ => "its own was taken",
