@@ -1,5 +1,8 @@
 //! Those who wait for the end of what they asked for, each for its own.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use super::applier::Reply;
@@ -123,10 +126,7 @@ impl Callers {
         let Position { index, term } = at;
         let before = |other: &Proposed| (other.index, other.term) < (index, term);
         // Behind all others, unless a leader before had the place, or a later one, for another entry.
-        let place = match self.proposals.back() {
-            Some(last) if !before(last) => self.proposals.partition_point(before),
-            _ => self.proposals.len(),
-        };
+        let place = self.proposals.partition_point(before);
         self.proposals.insert(place, Proposed { index, term, who });
     }
 
