@@ -78,16 +78,26 @@ fn sleeper(monitor: &Arc<Monitor<Two>>, looks: &Sender<Looked>, side: Side, unti
     thread::Builder::new().spawn(sleep).expect("a thread");
 }
 
-/// Who is woken by `act` while one thread of each side sleeps, until `until` at the latest. `expected` is waited for, and whoever else comes is found.
+/// Who is woken by `act` while one thread of each side sleeps, until `until` at the latest.
 fn wakes(expected: &[Side], until: Option<Time>, act: impl FnOnce(&Monitor<Two>, &mut Outside)) {
+    wakes_of(&[Side::Left, Side::Right], expected, until, act);
+}
+
+/// Who of `asleep` is woken by `act`. `expected` is waited for, and whoever else comes is found.
+fn wakes_of(
+    asleep: &[Side],
+    expected: &[Side],
+    until: Option<Time>,
+    act: impl FnOnce(&Monitor<Two>, &mut Outside),
+) {
     let (sender, looks) = channel();
     let monitor = Arc::new(Monitor::with_clock(Two::default(), Clock::manual()));
-    for side in [Side::Left, Side::Right] {
+    for &side in asleep {
         sleeper(&monitor, &sender, side, until);
         assert_eq!(looks.recv_timeout(PATIENCE), Ok((side, 0)));
     }
     let mut outside = Outside::claim("test");
-    // Whoever has the lock now knows that both are asleep.
+    // Whoever has the lock now knows that all are asleep.
     monitor.enter(&mut outside, "begin", |two| two.round = 1);
     act(&monitor, &mut outside);
     let mut woken = Vec::new();
@@ -96,7 +106,7 @@ fn wakes(expected: &[Side], until: Option<Time>, act: impl FnOnce(&Monitor<Two>,
     }
     monitor.enter(&mut outside, "end", |two| two.round = 9);
     monitor.disturb(&mut outside);
-    for _ in 0..2 {
+    for _ in asleep {
         look(&looks, 9);
     }
     let same = woken.len() == expected.len() && expected.iter().all(|side| woken.contains(side));
@@ -145,6 +155,8 @@ fn whoever_would_oversleep_is_woken() {
     wakes(&[], until, alarm(10));
     wakes(&[], until, alarm(11));
     wakes(&[Side::Right], None, alarm(11));
+    wakes_of(&[Side::Right], &[Side::Right], None, alarm(11));
+    wakes_of(&[Side::Left], &[], None, alarm(11));
 }
 
 #[test]

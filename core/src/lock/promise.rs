@@ -103,3 +103,36 @@ impl<T> Awaited<T> {
         Err(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_had_before_and_after_somebody_waits() {
+        let outside = Outside::claim("test");
+        let (promise, awaited) = promise();
+        promise.keep(&outside, 1);
+        assert_eq!(awaited.wait(&outside), Some(1));
+        let (promise, awaited) = super::promise();
+        let waits =
+            std::thread::Builder::new().spawn(move || awaited.wait(&Outside::claim("caller")));
+        promise.keep(&outside, 2);
+        assert_eq!(waits.unwrap().join().unwrap(), Some(2));
+    }
+
+    /// Whoever was to answer is gone, before somebody waits or meanwhile: the wait ends.
+    #[test]
+    fn nobody_waits_for_an_answer_that_cannot_come() {
+        let outside = Outside::claim("test");
+        let (promise, awaited) = promise::<u64>();
+        drop(promise);
+        assert_eq!(awaited.wait(&outside), None);
+        let (promise, awaited) = super::promise::<u64>();
+        let awaited = awaited.wait_for(&outside, Duration::ZERO).unwrap_err();
+        let waits =
+            std::thread::Builder::new().spawn(move || awaited.wait(&Outside::claim("caller")));
+        drop(promise);
+        assert_eq!(waits.unwrap().join().unwrap(), None);
+    }
+}
