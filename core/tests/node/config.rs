@@ -147,3 +147,34 @@ fn endless_timeouts_do_not_overflow() {
     assert_eq!(node.status().leader, None);
     ends("shutdown", move || node.shutdown()).unwrap();
 }
+
+#[test]
+fn a_lease_without_check_quorum() {
+    let mut config = Config::new(1, [1]);
+    config.lease = Some(ms(100));
+    config.check_quorum = false;
+    assert_eq!(refused(config.clone()), ConfigError::LeaseWithoutQuorum);
+    config.check_quorum = true;
+    assert!(config.validate().is_ok());
+}
+
+#[test]
+fn a_lease_that_outlasts_the_others_promise() {
+    let mut config = Config::new(1, [1]);
+    config.check_quorum = true;
+    let min = ms(150);
+    config.lease = Some(ms(135));
+    assert!(config.validate().is_ok(), "nine tenths are allowed");
+    for lease in [ms(136), Duration::MAX] {
+        config.lease = Some(lease);
+        let error = refused(config.clone());
+        assert_eq!(error, ConfigError::LeaseTooLong { lease, min });
+    }
+}
+
+#[test]
+fn nothing_in_flight() {
+    let mut config = Config::new(1, [1]);
+    config.max_in_flight = 0;
+    assert_eq!(refused(config), ConfigError::NothingInFlight);
+}

@@ -1,5 +1,6 @@
 //! Every proposal ends, and in the way that is true.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -47,6 +48,21 @@ fn it_is_lost_when_another_entry_took_its_place() {
     assert!(matches!(end(one), Err(Undecided::Lost)));
     // Nor can one of an earlier term ever follow.
     assert!(matches!(end(two), Err(Undecided::Lost)));
+}
+
+/// The thread that finds an invariant broken is gone, so each of the others lets those go who wait.
+#[test]
+fn it_ends_when_the_node_is_broken() {
+    let bench = bench_that_leads();
+    let waiting = begin("wait for a reply", {
+        let proposal = propose(&bench, b"x");
+        move || proposal.wait()
+    });
+    let forged = catch_unwind(AssertUnwindSafe(|| bench.deliver(3, 1, heartbeat())));
+    assert!(forged.is_err(), "there are two leaders of term 1");
+    let end = waiting.result();
+    let broken = matches!(end, Err(Undecided::Stopped(Stopped::Broken { .. })));
+    assert!(broken, "{end:?}");
 }
 
 /// Whoever is called hears in the order of the log what has become of its proposals, also of those that no entry decides by itself.
