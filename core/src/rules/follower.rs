@@ -12,14 +12,14 @@ pub struct Follower {
     pub next: u64,
     /// "Index of highest log entry known to be replicated" (figure 2), durably.
     pub matched: u64,
-    /// How it sends.
-    pub sending: Sending,
     /// When it last answered.
     pub heard: Time,
     /// The latest round that it answered, and when its message was sent.
     pub beat: Beat,
     /// The commit index that it was last told.
     pub told: u64,
+    /// How it sends.
+    pub sending: Sending,
 }
 
 /// How a leader sends to a follower.
@@ -56,10 +56,10 @@ impl Follower {
         Follower {
             next,
             matched: 0,
-            sending: Sending::Probing { asked: false },
             heard: now,
             beat: Beat::default(),
             told: 0,
+            sending: Sending::Probing { asked: false },
         }
     }
 

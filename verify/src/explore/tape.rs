@@ -6,10 +6,11 @@
 //!
 //! Maps and sets whose keys are nodes are said in the order of their keys, which a renaming changes. They are known by their length,
 //! followed by a node, and their elements are summed, so that their order plays no part. Nothing is lost by that: the elements name
-//! their keys, and the keys' order is theirs. Should the end of the last element be guessed wrong, two values that are alike get
-//! different names, which costs states and hides none.
+//! their keys, and the keys' order is theirs. Where an element ends is read from what it is; should that be read wrong, two values that are
+//! alike get different names, which costs states and hides none.
 
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 
 use biglock::Time;
 
@@ -123,30 +124,35 @@ impl Tape {
     }
 
     fn name(&self, to: &Renaming) -> u128 {
-        let tokens = &self.0;
-        let (mut name, mut at) = (SEED, 0);
-        while let Some(&token) = tokens.get(at) {
+        finish(self.fold(0..self.0.len(), to))
+    }
+
+    /// What is said here, folded: maps and sets of nodes as sums, also those within the elements of others.
+    fn fold(&self, said: Range<usize>, to: &Renaming) -> u128 {
+        let (mut name, mut at) = (SEED, said.start);
+        while at < said.end {
+            let token = self.0[at];
             name = stir(name, token, to);
             at += 1;
-            if let Token::Length(many) = token
+            if let Token::Length(many @ 1..) = token
                 && self.is_node(at)
             {
+                // A set's elements are nodes alone, whatever follows the last of them.
+                let set = many > 1 && self.is_node(at + 1);
                 let mut sum = 0_u128;
                 for nth in 1..=many {
-                    let end = match nth < many {
-                        true => self.next_node(at),
-                        false => self.end_of_last(at),
+                    let end = match self.end_of(at) {
+                        _ if set => at + 1,
+                        end if nth == many || self.is_node(end) => end.min(said.end),
+                        _ => self.next_node(at),
                     };
-                    let element = tokens[at..end]
-                        .iter()
-                        .fold(SEED, |name, &token| stir(name, token, to));
-                    sum = sum.wrapping_add(finish(element));
+                    sum = sum.wrapping_add(finish(self.fold(at..end, to)));
                     at = end;
                 }
                 name = mix(name, sum);
             }
         }
-        finish(name)
+        name
     }
 
     fn is_node(&self, at: usize) -> bool {
@@ -158,26 +164,56 @@ impl Tape {
         later.into_iter().find(|&at| self.is_node(at)).unwrap_or(at)
     }
 
-    /// Where the element ends whose key is at `at`, if no other follows: it is a node's alone, a refusal, a member or a follower.
-    fn end_of_last(&self, at: usize) -> usize {
-        let after = match self.0.get(at + 1) {
-            Some(Token::Variant(_)) => 1,
+    /// Where the element ends whose key is at `at`: it is a node alone, a refusal, a member or a follower.
+    fn end_of(&self, at: usize) -> usize {
+        let tokens = self.0.get(at + 1..).unwrap_or_default();
+        let after = match tokens {
+            [Token::Variant(_), ..] => 1,
             // A member: whether it votes, and an address that is empty.
-            Some(Token::Other(_)) => 2,
-            Some(&Token::Number(n)) if !is_node(n) && n < BEGINNING => {
-                // A follower: the first moment is when it was last heard; a round, when that was sent, and what it was told follow.
-                let moment = |token: &Token| matches!(token, Token::Number(n) if *n >= BEGINNING);
-                let heard = self.0[at..].iter().position(moment);
-                heard.map_or(0, |heard| heard + 3)
+            [Token::Other(_), ..] => 2,
+            // A follower: what it has, when it was heard, a round and when that was sent, what it was told, and how entries are sent to it.
+            [next, matched, heard, _, _, _, sending @ ..]
+                if is_small(*next) && is_small(*matched) && is_moment(*heard) =>
+            {
+                6 + match sending {
+                    [Token::Variant(0), ..] => 2,
+                    [Token::Variant(1), Token::Length(in_flight), ..] => 2 + *in_flight as usize,
+                    _ => 1 + self.snapshot_sent(at + 8),
+                }
             }
             _ => 0,
         };
         (at + 1 + after).min(self.0.len())
     }
+
+    /// How much is said of a snapshot that is sent, and of how far that came: its last entry, a moment, the members, bytes; then how much has
+    /// arrived, how much was sent, if any, and two more.
+    fn snapshot_sent(&self, begin: usize) -> usize {
+        let mut at = begin + 4;
+        while self.is_node(at) {
+            at = self.end_of(at);
+        }
+        if let Some(&Token::Length(bytes)) = self.0.get(at) {
+            at += 1 + (bytes as usize).div_ceil(8);
+        }
+        let sent = match self.0.get(at + 1) {
+            Some(Token::Variant(1)) => 2,
+            _ => 1,
+        };
+        at + 1 + sent + 2 - begin
+    }
 }
 
 fn is_node(n: u64) -> bool {
     (FIRST_NODE..FIRST_NODE + MAX_NODES as u64).contains(&n)
+}
+
+fn is_small(token: Token) -> bool {
+    matches!(token, Token::Number(n) if !is_node(n) && n < BEGINNING)
+}
+
+fn is_moment(token: Token) -> bool {
+    matches!(token, Token::Number(n) if n >= BEGINNING)
 }
 
 const SEED: u128 = 0x6a09_e667_f3bc_c908_bb67_ae85_84ca_a73b;

@@ -1,10 +1,10 @@
 //! The explorer on clusters that are small enough for the tests of every day, and on ones that are broken on purpose.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hash;
 
-use biglock::rules::{Raft, Role};
-use biglock::{NodeId, RoleKind};
+use biglock::rules::{Beat, Follower, Members, Position, Raft, Role, Sending, Snapshot};
+use biglock::{NodeId, RoleKind, Time};
 
 use super::known::name_of;
 use super::machine::{Input, Machine, Section};
@@ -173,6 +173,54 @@ fn names_do_not_depend_on_what_the_nodes_are_called() {
         assert_eq!(story(&to, &back), plain, "{to:?}");
     }
     assert_ne!(story(&[1, 0, 2, 3, 4], &IDENTITY), plain);
+}
+
+/// What a leader knows of two followers and a learner, of whom one is sent a snapshot that has members in it.
+fn followers(to: &Renaming, acked: u64) -> (BTreeMap<NodeId, Follower>, u64) {
+    let id = |nth: usize| NodeId(FIRST_NODE + u64::from(to[nth]));
+    let follower = |sending| Follower {
+        next: 4,
+        matched: 3,
+        heard: tape::NOW,
+        beat: Beat::default(),
+        told: 2,
+        sending,
+    };
+    let snapshot = Snapshot {
+        last: Position::default(),
+        time: Time::ZERO,
+        members: Members::voting((0..3).map(id)),
+        data: vec![7; 11].into(),
+    };
+    let sending = Sending::Snapshot {
+        snapshot,
+        acked,
+        sent: Some(9),
+        silent: false,
+        repeated: 1,
+    };
+    let in_flight = [5, 6].into();
+    let all = [
+        (id(0), follower(sending)),
+        (id(1), follower(Sending::Streaming { in_flight })),
+        (id(2), follower(Sending::Probing { asked: true })),
+    ];
+    (BTreeMap::from(all), 8)
+}
+
+#[test]
+fn names_of_followers_do_not_depend_on_what_the_nodes_are_called() {
+    let name = |to: &Renaming, back, acked| tape::names(&followers(to, acked), &[back])[0];
+    let plain = name(&IDENTITY, IDENTITY, 3);
+    for (to, back) in [
+        ([1, 0, 2, 3, 4], [1, 0, 2, 3, 4]),
+        ([2, 1, 0, 3, 4], [2, 1, 0, 3, 4]),
+        ([1, 2, 0, 3, 4], [2, 0, 1, 3, 4]),
+    ] {
+        assert_eq!(name(&to, back, 3), plain, "{to:?}");
+        assert_ne!(name(&to, IDENTITY, 3), plain, "{to:?}");
+    }
+    assert_ne!(name(&IDENTITY, IDENTITY, 4), plain);
 }
 
 #[test]
