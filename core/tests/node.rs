@@ -9,6 +9,8 @@ mod clusters;
 mod config;
 #[path = "node/disk.rs"]
 mod disk;
+#[path = "node/edges.rs"]
+mod edges;
 #[path = "node/elections.rs"]
 mod elections;
 #[path = "node/founders.rs"]

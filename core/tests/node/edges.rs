@@ -1,0 +1,196 @@
+//! What a node asks of those around it, and tells them: the transport, the log, whoever looks.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use biglock::kv::{Command, KvStore};
+use biglock::node::{Activity, MIN_PAYLOAD};
+use biglock::rules::{Change, Members};
+use biglock::{
+    Clock, Config, ConfigError, Inbox, MemoryStorage, Message, Node, NodeId, Outside, StartError,
+    Transport, TransportError, codec,
+};
+
+use crate::harness::{
+    PATIENCE, append, begin, bench, bench_of, config, ends, granted, heartbeat, leader_of_three,
+    matched, tick,
+};
+
+/// A network that goes nowhere, whose messages are this long, and which says who it is told are the members.
+struct Deaf {
+    max_payload: usize,
+    members: Sender<Vec<u64>>,
+}
+
+impl Deaf {
+    fn new(max_payload: usize) -> (Deaf, Receiver<Vec<u64>>) {
+        let (members, told) = channel();
+        let deaf = Deaf {
+            max_payload,
+            members,
+        };
+        (deaf, told)
+    }
+}
+
+impl Transport for Deaf {
+    fn start(&self, _: Inbox) -> Result<(), TransportError> {
+        Ok(())
+    }
+
+    fn send(&self, _: &Outside, _: &[Message]) {}
+
+    fn max_payload(&self) -> usize {
+        self.max_payload
+    }
+
+    fn members_changed(&self, _: &Outside, members: &Members) {
+        let _ = self.members.send(members.ids().map(|id| id.0).collect());
+    }
+
+    fn stop(&self, _: &Outside) {}
+}
+
+#[test]
+fn messages_must_have_room_for_a_list_of_members() {
+    let start = |max_payload| {
+        let (deaf, _told) = Deaf::new(max_payload);
+        Node::start(Config::new(1, [1, 2, 3]), MemoryStorage::new(), deaf, ())
+    };
+    let max_payload = MIN_PAYLOAD - 1;
+    match start(max_payload) {
+        Err(StartError::Config(error)) => {
+            assert_eq!(error, ConfigError::MessagesTooSmall { max_payload });
+        }
+        other => panic!("it starts, or says {:?}", other.err()),
+    }
+    let node = start(MIN_PAYLOAD).expect("that much is enough");
+    ends("shutdown", move || node.shutdown()).unwrap();
+}
+
+/// Once for the members with which it begins, and once for each change, as soon as the change is in the log.
+#[test]
+fn the_transport_is_told_of_the_members() {
+    let (deaf, told) = Deaf::new(MIN_PAYLOAD);
+    let node = Node::start(config(1, 1), MemoryStorage::new(), deaf, ()).unwrap();
+    let node = Arc::new(node);
+    tick(&node, 300);
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(vec![1]));
+    for (id, all) in [(2, vec![1, 2]), (3, vec![1, 2, 3])] {
+        let (id, address) = (NodeId(id), String::new());
+        let (there, change) = (node.clone(), Change::AddLearner { id, address });
+        ends("add", move || there.change_members(&change)).unwrap();
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(all));
+    }
+    ends("shutdown", move || node.shutdown()).unwrap();
+    assert!(told.try_recv().is_err(), "nothing is told twice");
+}
+
+/// With a disk and a state machine that take no time, one section may give something to write and something to apply: neither is forgotten.
+#[test]
+fn what_is_written_and_applied_at_once_is_both_done() {
+    let bench = bench(3);
+    bench.deliver(2, 1, append(0, 0, &[1], 0));
+    bench.deliver(2, 1, append(1, 1, &[1], 1));
+    let status = bench.node.status();
+    assert_eq!((status.durable_log, status.applied), (2, 1));
+    bench.deliver(2, 1, append(2, 1, &[], 2));
+    assert_eq!(bench.node.status().applied, 2);
+}
+
+#[test]
+fn whoever_looks_sees_what_each_thread_does() {
+    let bench = bench(3);
+    let node = bench.node.clone();
+    let waiting = begin("wait", move || node.wait_for_leader(PATIENCE));
+    bench.until_waits("caller", "a change of leadership");
+    let threads = bench.node.threads();
+    let waits = Activity::WaitsFor("a change of leadership");
+    let caller = threads.iter().find(|one| one.thread == "caller");
+    assert_eq!(caller.map(|one| one.activity), Some(waits), "{threads:?}");
+    bench.deliver(2, 1, heartbeat());
+    waiting.result().unwrap();
+}
+
+#[test]
+fn several_are_proposed_at_once() {
+    let bench = leader_of_three(MemoryStorage::new(), KvStore::new());
+    while bench.sent.try_recv().is_ok() {}
+    let put = |key: &str| codec::encode(&Command::put(key, "x"));
+    let (proposals, result) = bench.node.propose_all([put("a"), put("b")]);
+    result.unwrap();
+    assert_eq!(proposals.len(), 2);
+    assert_eq!(bench.node.status().last.index, 3);
+    bench.deliver(2, 1, matched(3));
+    for proposal in proposals {
+        ends("wait", move || proposal.wait()).unwrap();
+    }
+    // Once it leads no more, none is made.
+    bench.deliver(2, 2, append(3, 1, &[], 3));
+    let (proposals, result) = bench.node.propose_all([put("c"), put("d")]);
+    assert!(proposals.is_empty() && result.is_err());
+}
+
+/// The lines that a subscriber was given by this thread.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Line(String);
+        impl tracing::field::Visit for Line {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0 += &format!("{field}={value:?} ");
+            }
+        }
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// One line for each change of the leadership, with a number, because two threads may tell theirs at once.
+#[test]
+fn the_log_says_who_leads() {
+    let lines = Lines::default();
+    tracing::subscriber::with_default(lines.clone(), || {
+        let bench = bench_of(3, MemoryStorage::new(), (), |config| {
+            config.pre_vote = false
+        });
+        bench.deliver(2, 4, heartbeat());
+        bench.deliver(3, 5, granted());
+    });
+    let lines = lines.0.lock().unwrap().clone();
+    let said = |one: &str| lines.iter().any(|line| line.contains(one));
+    assert!(said("node=1 change=1 term=4 leader=2"), "{lines:?}");
+    assert!(said("node=1 change=2 term=5"), "{lines:?}");
+}
+
+/// The machine's own clock is no test's to move, and a node runs by it as well.
+#[test]
+fn a_node_alone_leads_by_the_machines_clock() {
+    let mut config = config(1, 1);
+    config.clock = Clock::monotonic();
+    let (deaf, _told) = Deaf::new(MIN_PAYLOAD);
+    let node = Arc::new(Node::start(config, MemoryStorage::new(), deaf, ()).unwrap());
+    let there = node.clone();
+    let seen = ends("wait", move || there.wait_for_leader(PATIENCE)).unwrap();
+    assert_eq!(seen.leader, Some(NodeId(1)));
+    ends("shutdown", move || node.shutdown()).unwrap();
+}
