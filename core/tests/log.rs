@@ -214,3 +214,27 @@ fn they_are_written_as_a_list() {
     );
     assert_eq!(codec::decode::<Entries>(&codec::encode(&all)), Ok(shared));
 }
+
+/// Who shares entries, and what else they are a part of, makes no difference: what they are does.
+#[test]
+fn entries_are_compared_by_what_they_are() {
+    let all: Entries = (1..=3).map(|number| entry(1, number)).collect();
+    let same: Entries = vec![entry(1, 2), entry(1, 3)].into();
+    let part = all.part(1..3);
+    assert_eq!(part, same);
+    assert_eq!(hash(&part), hash(&same));
+    assert_ne!(all.part(0..2), same);
+    assert_ne!(hash(&all.part(0..2)), hash(&same));
+    assert_eq!(format!("{part:?}"), format!("{:?}", &same[..]));
+    assert!(format!("{part:?}").contains("Command"));
+}
+
+#[test]
+fn what_is_no_list_is_no_entries() {
+    use serde::Deserialize;
+    use serde::de::IntoDeserializer;
+    use serde::de::value::{Error, U64Deserializer};
+    let number: U64Deserializer<Error> = 7_u64.into_deserializer();
+    let wrong = Entries::deserialize(number).unwrap_err().to_string();
+    assert!(wrong.contains("expected entries"), "{wrong}");
+}

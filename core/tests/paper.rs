@@ -5,6 +5,8 @@ mod common;
 
 #[path = "paper/dissertation.rs"]
 mod dissertation;
+#[path = "paper/writes.rs"]
+mod durability;
 #[path = "paper/figure_2.rs"]
 mod figure_2;
 #[path = "paper/promises.rs"]

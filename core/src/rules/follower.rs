@@ -1,5 +1,8 @@
 //! What a leader knows of each other server, and how it sends to it (figure 2: nextIndex and matchIndex).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use super::{Beat, Conflict, Snapshot};
@@ -85,7 +88,6 @@ impl Follower {
     }
 
     fn stream(&mut self) {
-        self.next = self.next.max(self.matched + 1);
         self.sending = Sending::Streaming {
             in_flight: VecDeque::new(),
         };
