@@ -31,7 +31,7 @@ use crate::jobs::{self, Ended, Run};
 use crate::output::try_to_write;
 use crate::page::{Report, Scope};
 use crate::report::{Failure, Golden, ModelRow, many, model_table, that_hold};
-use crate::rows::{row_of_model, run_all};
+use crate::rows::{self, row_of_model, run_all};
 
 /// One check: what runs, what must be reached, and what must hold.
 pub struct Check {
@@ -203,7 +203,7 @@ fn run(checks: &'static [Check], golden: &Path, args: &Args) -> Result<bool, Str
 }
 
 fn row_of(check: &Check, ended: io::Result<Ended>) -> ModelRow {
-    let mut row = row_of_model(&check.model, ended);
+    let mut row = rows::row_of(row_of_model("threads", &check.model), ended);
     if let Some(says) = check.finds {
         row.expect(says);
     }

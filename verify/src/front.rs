@@ -18,7 +18,7 @@ use biglock_verify::output::try_to_write;
 use biglock_verify::page::{Report, Scope};
 use biglock_verify::proof;
 use biglock_verify::report::{Failure, Golden, many, model_table, that_hold};
-use biglock_verify::rows::{is_of_threads, run_all};
+use biglock_verify::rows::{is_of_threads, row_of, run_all};
 use biglock_verify::spec::trace::{self, Wrong};
 use clap::Parser;
 
@@ -234,7 +234,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
         at_once,
         "executions",
         |at| kept.count(jobs[at].name()).unwrap_or(u64::MAX),
-        |at, progress| jobs[at].row(run(jobs[at].name()).start(progress)),
+        |at, progress| jobs[at].ended(run(jobs[at].name()).start(progress)),
     );
     // Each of these uses all cores.
     let mut messages = run_all(
@@ -244,7 +244,8 @@ fn run_models(args: &Args) -> Result<bool, String> {
         |_| 0,
         |at, progress| {
             let name = orders[at].name;
-            row_of_order(orders[at], run(name).threads(at_once).start(progress))
+            let ended = run(name).threads(at_once).start(progress);
+            row_of(row_of_order(orders[at]), ended)
         },
     );
     let mut missing = Vec::new();

@@ -88,6 +88,24 @@ pub struct Failure {
 }
 
 impl ModelRow {
+    /// Of threads that have not run yet: nothing is searched, and nothing reached.
+    pub fn new(name: &str, level: &str, property: &str, sizes: String) -> ModelRow {
+        ModelRow {
+            name: name.into(),
+            level: level.into(),
+            property: property.into(),
+            sizes,
+            bounds: BTreeMap::new(),
+            searched: Searched::Executions { executions: 0 },
+            exhausted: false,
+            goals: BTreeMap::new(),
+            seconds: 0.0,
+            rules: Vec::new(),
+            found: None,
+            failure: None,
+        }
+    }
+
     /// What ran, and how far.
     fn size(&self) -> String {
         let bounds = self
@@ -369,18 +387,10 @@ mod tests {
 
     fn row(executions: u64, exhausted: bool, goal: u64) -> ModelRow {
         ModelRow {
-            name: "model".into(),
-            level: "threads".into(),
-            property: "it holds".into(),
-            sizes: "2 threads".into(),
-            bounds: BTreeMap::new(),
             searched: Searched::Executions { executions },
             exhausted,
             goals: [("waited".to_string(), goal)].into(),
-            seconds: 0.1,
-            rules: Vec::new(),
-            found: None,
-            failure: None,
+            ..ModelRow::new("model", "threads", "it holds", "2 threads".into())
         }
     }
 

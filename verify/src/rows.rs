@@ -1,7 +1,5 @@
 //! From what a process said at its end to its row.
 
-use std::collections::BTreeMap;
-
 use crate::harness::Model;
 use crate::jobs::{self, Ended, Said};
 use crate::report::{Failure, ModelRow, Searched, thousands};
@@ -38,23 +36,10 @@ pub fn run_all(
     jobs::spread(names, at_once, unit, size, job, finished)
 }
 
-/// The row of a model whose process has ended.
-pub fn row_of_model(model: &Model, ended: std::io::Result<Ended>) -> ModelRow {
-    let row = ModelRow {
-        name: model.name.into(),
-        level: "threads".into(),
-        property: model.property.into(),
-        sizes: format!("{} threads", model.threads),
-        bounds: BTreeMap::new(),
-        searched: Searched::Executions { executions: 0 },
-        exhausted: false,
-        goals: BTreeMap::new(),
-        seconds: 0.0,
-        rules: Vec::new(),
-        found: None,
-        failure: None,
-    };
-    row_of(row, ended)
+/// The row of a model that has not run yet.
+pub fn row_of_model(level: &str, model: &Model) -> ModelRow {
+    let sizes = format!("{} threads", model.threads);
+    ModelRow::new(model.name, level, model.property, sizes)
 }
 
 /// The row, once the process has ended that fills it.

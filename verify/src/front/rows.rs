@@ -1,7 +1,5 @@
 //! A row for each search: what it is, and what became of it.
 
-use std::collections::BTreeMap;
-
 use biglock_verify::course::Lesson;
 use biglock_verify::differential::Check;
 use biglock_verify::explore::{Order, orders};
@@ -37,13 +35,39 @@ impl Job {
         }
     }
 
-    pub fn row(&self, ended: std::io::Result<Ended>) -> ModelRow {
+    /// What must be found in it, if it is broken on purpose.
+    fn finds(&self) -> Option<&'static str> {
         match self {
-            Job::Model(model) => row_of_model(model, ended),
-            Job::Lesson(lesson) => row_of_lesson(lesson, ended),
-            Job::Check(check) => row_of_check(check, ended),
-            Job::Stacks => row_of_stacks(ended),
+            Job::Model(_) | Job::Stacks => None,
+            Job::Lesson(lesson) => lesson.finds,
+            Job::Check(check) => check.finds,
         }
+    }
+
+    /// Its row, as long as it has not run.
+    pub fn row(&self) -> ModelRow {
+        match self {
+            Job::Model(model) => row_of_model("threads", model),
+            Job::Lesson(lesson) => row_of_model("course", &lesson.model),
+            Job::Check(check) => row_of_check(check),
+            Job::Stacks => {
+                let sizes = format!("{} models, twice", STACKS.models.len());
+                ModelRow::new(STACKS.name, "checker", STACKS.property, sizes)
+            }
+        }
+    }
+
+    /// Its row, once its process has ended.
+    pub fn ended(&self, ended: std::io::Result<Ended>) -> ModelRow {
+        let mut row = row_of(self.row(), ended);
+        if let (Job::Check(_), Some(failure)) = (self, &mut row.failure) {
+            // Its only picture is the message once more.
+            (failure.diagram, failure.drawing) = (None, None);
+        }
+        if let Some(says) = self.finds() {
+            row.expect(says);
+        }
+        row
     }
 }
 
@@ -75,83 +99,28 @@ pub fn deep_names() -> impl Iterator<Item = &'static str> {
     orders.map(|order| order.name)
 }
 
-pub fn row_of_order(order: &Order, ended: std::io::Result<Ended>) -> ModelRow {
+/// The row of an exploration that has not run yet.
+pub fn row_of_order(order: &Order) -> ModelRow {
     let bounds = order.bounds.list().into_iter();
-    let row = ModelRow {
-        name: order.name.into(),
-        level: "messages".into(),
-        property: order.property.into(),
-        sizes: format!("{} nodes", order.nodes),
-        bounds: bounds
-            .map(|(name, many)| (name.into(), many.into()))
-            .collect(),
+    let bounds = bounds.map(|(name, many)| (name.into(), many.into()));
+    let sizes = format!("{} nodes", order.nodes);
+    ModelRow {
+        bounds: bounds.collect(),
         searched: Searched::States {
             states: 0,
             depth: 0,
         },
-        exhausted: false,
-        goals: BTreeMap::new(),
-        seconds: 0.0,
-        rules: Vec::new(),
-        found: None,
-        failure: None,
-    };
-    row_of(row, ended)
-}
-
-fn row_of_lesson(lesson: &Lesson, ended: std::io::Result<Ended>) -> ModelRow {
-    let mut row = row_of_model(&lesson.model, ended);
-    row.level = "course".into();
-    if let Some(says) = lesson.finds {
-        row.expect(says);
+        ..ModelRow::new(order.name, "messages", order.property, sizes)
     }
-    row
 }
 
-fn row_of_check(check: &Check, ended: std::io::Result<Ended>) -> ModelRow {
-    let row = ModelRow {
-        name: check.name.into(),
-        level: "checker".into(),
-        property: check.property.into(),
-        sizes: "3 to 4 threads".into(),
-        bounds: check
-            .bound
+fn row_of_check(check: &Check) -> ModelRow {
+    let sizes = "3 to 4 threads".into();
+    let bound = check.bound.into_iter();
+    ModelRow {
+        bounds: bound
             .map(|most| ("preemptions".into(), most as u64))
-            .into_iter()
             .collect(),
-        searched: Searched::Executions { executions: 0 },
-        exhausted: false,
-        goals: BTreeMap::new(),
-        seconds: 0.0,
-        rules: Vec::new(),
-        found: None,
-        failure: None,
-    };
-    let mut row = row_of(row, ended);
-    // Its only picture is the message once more.
-    if let Some(failure) = &mut row.failure {
-        (failure.diagram, failure.drawing) = (None, None);
+        ..ModelRow::new(check.name, "checker", check.property, sizes)
     }
-    if let Some(says) = check.finds {
-        row.expect(says);
-    }
-    row
-}
-
-fn row_of_stacks(ended: std::io::Result<Ended>) -> ModelRow {
-    let row = ModelRow {
-        name: STACKS.name.into(),
-        level: "checker".into(),
-        property: STACKS.property.into(),
-        sizes: format!("{} models, twice", STACKS.models.len()),
-        bounds: BTreeMap::new(),
-        searched: Searched::Executions { executions: 0 },
-        exhausted: false,
-        goals: BTreeMap::new(),
-        seconds: 0.0,
-        rules: Vec::new(),
-        found: None,
-        failure: None,
-    };
-    row_of(row, ended)
 }

@@ -1,6 +1,5 @@
 //! What the pages say, and whether they are whole.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use roxmltree::{Document, Node};
@@ -11,19 +10,12 @@ use crate::diagram::{Act, Diagram, Row, Story};
 use crate::report::{BugRow, Failure, ModelRow, Searched};
 
 fn row(name: &str, exhausted: bool) -> ModelRow {
+    let property = "a < b & \"c\" holds";
     let mut row = ModelRow {
-        name: name.into(),
-        level: "threads".into(),
-        property: "a < b & \"c\" holds".into(),
-        sizes: "2 threads".into(),
-        bounds: BTreeMap::new(),
         searched: Searched::Executions { executions: 12_345 },
         exhausted,
         goals: [("votes <all>".to_string(), 1_234)].into(),
-        seconds: 0.25,
-        rules: Vec::new(),
-        found: None,
-        failure: None,
+        ..ModelRow::new(name, "threads", property, "2 threads".into())
     };
     row.judge();
     row
