@@ -25,7 +25,7 @@ use std::{fs, io};
 use clap::Parser;
 
 pub use self::stage::{Setup, Stage};
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::here;
 use crate::jobs::{self, Ended, Run};
 use crate::output::try_to_write;
@@ -56,13 +56,11 @@ impl Check {
                 name,
                 property: shows,
                 threads,
-                goals: &[],
-                start: Start::Gated,
-                crashes: false,
                 body: |world| {
                     let check = CHOSEN.get().expect("chosen before it runs");
                     (check.body)(&Stage::new(world.clone()));
                 },
+                ..GATED
             },
             body,
             finds: None,

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use biglock::Time;
 use biglock::lock::{Guarded, Look, Monitor, Section};
 
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::World;
 
 /// A program of the course.
@@ -69,9 +69,8 @@ const fn mended(
             property,
             threads,
             goals,
-            start: Start::Gated,
-            crashes: false,
             body,
+            ..GATED
         },
         finds: None,
     }

@@ -53,6 +53,17 @@ pub struct Model {
     pub body: fn(&World),
 }
 
+/// What most models are made from: four threads, held at the gate, and no crash.
+pub const GATED: Model = Model {
+    name: "",
+    property: "",
+    threads: 4,
+    goals: &[],
+    start: Start::Gated,
+    crashes: false,
+    body: |_| (),
+};
+
 /// How a model's threads start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {

@@ -4,7 +4,7 @@ use biglock::Time;
 use biglock::rules::{Answer, Body, Refusal};
 
 use super::votes::{candidate, disturb, pass_time, pass_time_and_stop, receive, see_through};
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{
     ASK_AGAIN, DEADLINE, NEXT_DEADLINE, NodeSpec, Wire, World, heartbeat, message, request,
 };
@@ -20,36 +20,32 @@ pub const MODELS: &[Model] = &[
             "campaign of term 1",
             "no campaign of term 1",
         ],
-        start: Start::Gated,
-        crashes: false,
         body: higher_term,
+        ..GATED
     },
     Model {
         name: "campaign-deadline",
         property: "a deadline that passes at any moment of a campaign starts the next, in a new term",
         threads: 3,
         goals: &["votes", "a leader", "asked again", "a second candidacy"],
-        start: Start::Gated,
-        crashes: false,
         body: deadline,
+        ..GATED
     },
     Model {
         name: "campaign-rival",
         property: "a leader heard during a campaign of its own term ends it",
         threads: 4,
         goals: &["votes", "the rival leads"],
-        start: Start::Gated,
-        crashes: false,
         body: rival,
+        ..GATED
     },
     Model {
         name: "campaign-shrinking-deadline",
         property: "a deadline that comes closer while the thread sleeps is not overslept",
         threads: 3,
         goals: &["the election deadline", "campaign of term 2"],
-        start: Start::Gated,
-        crashes: false,
         body: shrinking_deadline,
+        ..GATED
     },
     Model {
         name: "campaign-all-at-once",
@@ -62,9 +58,8 @@ pub const MODELS: &[Model] = &[
             "a leader steps down",
             "a second candidacy",
         ],
-        start: Start::Gated,
-        crashes: false,
         body: all_at_once,
+        ..GATED
     },
 ];
 

@@ -8,7 +8,7 @@ use biglock::rules::Ballot;
 use biglock::{Message, NodeId, Outside, Stopped};
 
 use super::votes::{candidate, see_through};
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{DEADLINE, NodeSpec, Wire, World};
 
 pub const MODELS: &[Model] = &[
@@ -17,45 +17,40 @@ pub const MODELS: &[Model] = &[
         property: "two candidates that call each other both get an answer",
         threads: 2,
         goals: &["a leader", "a split vote"],
-        start: Start::Gated,
-        crashes: false,
         body: two_of_two,
+        ..GATED
     },
     Model {
         name: "cluster-2-candidates-of-3",
         property: "of two candidates whose requests are under way, exactly one gets the third node's vote and leads",
         threads: 2,
         goals: &["votes", "a leader"],
-        start: Start::Gated,
-        crashes: false,
         body: two_of_three,
+        ..GATED
     },
     Model {
         name: "cluster-3-candidates-of-3",
         property: "of three candidates of one term none leads, and all hear that they can't",
         threads: 3,
         goals: &["a split vote"],
-        start: Start::Gated,
-        crashes: false,
         body: three_of_three,
+        ..GATED
     },
     Model {
         name: "cluster-2-terms-of-3",
         property: "of two candidates of different terms the later one leads, unless the earlier led before and its log is longer",
         threads: 2,
         goals: &["a leader", "a leader of term 2", "a leader of term 1"],
-        start: Start::Gated,
-        crashes: false,
         body: two_terms,
+        ..GATED
     },
     Model {
         name: "cluster-pre-candidate-of-3",
         property: "of a node that asks for pre-votes and one that asks for votes, at most one leads a term",
         threads: 2,
         goals: &["a leader"],
-        start: Start::Gated,
-        crashes: false,
         body: pre_candidate,
+        ..GATED
     },
 ];
 

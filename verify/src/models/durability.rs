@@ -3,7 +3,7 @@
 use biglock::{Outside, Stopped, WaitError};
 
 use super::votes::{receive, see_through};
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{DEADLINE, NodeSpec, World, request};
 
 pub const MODELS: &[Model] = &[
@@ -17,9 +17,9 @@ pub const MODELS: &[Model] = &[
             "voted for 2",
             "voted for 3",
         ],
-        start: Start::Gated,
         crashes: true,
         body: crash,
+        ..GATED
     },
     Model {
         name: "durable-candidacy-crash",
@@ -30,27 +30,26 @@ pub const MODELS: &[Model] = &[
             "its requests had been sent",
             "its requests were never sent",
         ],
-        start: Start::Gated,
         crashes: true,
         body: candidacy_crash,
+        ..GATED
     },
     Model {
         name: "durable-order",
         property: "records reach the disk in the order in which the sections made them",
         threads: 3,
         goals: &["a write covers two changes", "three writes"],
-        start: Start::Gated,
         crashes: true,
         body: order,
+        ..GATED
     },
     Model {
         name: "durable-failure",
         property: "a write that fails stops the node: nothing is said after it, nothing is tried again, and nobody waits on",
         threads: 4,
         goals: &["a change of leadership", "the disk failed"],
-        start: Start::Gated,
-        crashes: false,
         body: failure,
+        ..GATED
     },
 ];
 

@@ -6,7 +6,7 @@ use biglock::{Outside, Stopped};
 
 use super::leading::leader;
 use super::votes::receive;
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{NodeSpec, Wire, World, at, command, noop};
 
 pub const MODELS: &[Model] = &[
@@ -15,9 +15,8 @@ pub const MODELS: &[Model] = &[
         property: "a snapshot that arrives while entries are applied is restored after them, or not at all: nothing is applied twice or out of order",
         threads: 4,
         goals: &["committed entries", "restored", "applied one by one"],
-        start: Start::Gated,
-        crashes: false,
         body: while_applying,
+        ..GATED
     },
     Model {
         name: "installing-while-taking",
@@ -28,18 +27,16 @@ pub const MODELS: &[Model] = &[
             "its own was taken",
             "another was installed",
         ],
-        start: Start::Gated,
-        crashes: false,
         body: while_taking,
+        ..GATED
     },
     Model {
         name: "installing-over-a-proposal",
         property: "a proposer whose entry a snapshot replaces does not wait for ever",
         threads: 3,
         goals: &["unknown", "committed entries", "a leader steps down"],
-        start: Start::Gated,
-        crashes: false,
         body: over_a_proposal,
+        ..GATED
     },
 ];
 

@@ -7,7 +7,7 @@ use biglock::rules::RoleKind;
 use biglock::{Outside, Time};
 
 use super::votes::{candidate, pass_time_and_stop, receive, see_through};
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{ASK_AGAIN, NEXT_DEADLINE, NodeSpec, Wire, World, heartbeat, request};
 
 pub const MODELS: &[Model] = &[
@@ -20,9 +20,8 @@ pub const MODELS: &[Model] = &[
             "a leader steps down",
             "heartbeats were sent",
         ],
-        start: Start::Gated,
-        crashes: false,
         body: step_down,
+        ..GATED
     },
     Model {
         name: "leading-check-quorum",
@@ -34,18 +33,16 @@ pub const MODELS: &[Model] = &[
             "still leads",
             "campaigns again",
         ],
-        start: Start::Gated,
-        crashes: false,
         body: check_quorum,
+        ..GATED
     },
     Model {
         name: "leading-calls-back",
         property: "a leader that calls its followers hears their answers: it sends without the lock",
         threads: 3,
         goals: &["the next heartbeat", "heartbeats were answered"],
-        start: Start::Gated,
-        crashes: false,
         body: calls_back,
+        ..GATED
     },
 ];
 

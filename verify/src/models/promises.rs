@@ -3,7 +3,7 @@
 use biglock::lock::{Promise, promise};
 use biglock::{Outside, Stopped};
 
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{NodeSpec, World};
 
 pub const MODELS: &[Model] = &[Model {
@@ -11,9 +11,8 @@ pub const MODELS: &[Model] = &[Model {
     property: "whoever waits has the answer, or hears that there is none; it makes no difference who was first",
     threads: 3,
     goals: &["answered", "no answer"],
-    start: Start::Gated,
-    crashes: false,
     body: promises,
+    ..GATED
 }];
 
 /// Two cells: each is kept, or dropped, while its owner waits or before. The node is there for its lock, at which the threads begin.

@@ -8,7 +8,7 @@ use biglock::{NodeId, Outside, Time};
 
 use super::leading::leader;
 use super::votes::{pass_time_and_stop, receive};
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{NodeSpec, World, heartbeat};
 
 pub const MODELS: &[Model] = &[
@@ -17,9 +17,8 @@ pub const MODELS: &[Model] = &[
         property: "the answer of a learner that has caught up wakes who waits for it: nobody else is there",
         threads: 2,
         goals: &["a learner", "promoted"],
-        start: Start::Gated,
-        crashes: false,
         body: promoting,
+        ..GATED
     },
     Model {
         name: "promoting-given-up",
@@ -32,9 +31,8 @@ pub const MODELS: &[Model] = &[
             "deposed",
             "the node stopped",
         ],
-        start: Start::Gated,
-        crashes: false,
         body: given_up,
+        ..GATED
     },
 ];
 

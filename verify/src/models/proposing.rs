@@ -8,18 +8,8 @@ use bytes::Bytes;
 
 use super::leading::leader;
 use super::votes::{pass_time_and_stop, receive};
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{NEXT_DEADLINE, NodeSpec, Wire, World, at, noop, request};
-
-const GATED: Model = Model {
-    name: "",
-    property: "",
-    threads: 4,
-    goals: &[],
-    start: Start::Gated,
-    crashes: false,
-    body: |_| (),
-};
 
 pub const MODELS: &[Model] = &[
     Model {

@@ -2,7 +2,7 @@
 
 use super::leading::leader;
 use super::votes::{pass_time_and_stop, receive};
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{NodeSpec, Wire, World, at, command, noop};
 
 pub const MODELS: &[Model] = &[
@@ -11,18 +11,16 @@ pub const MODELS: &[Model] = &[
         property: "no read is served by a leader that another has superseded: what that one committed before the read began is not missed",
         threads: 3,
         goals: &["served before the next leader", "not served"],
-        start: Start::Gated,
-        crashes: false,
         body: term_change,
+        ..GATED
     },
     Model {
         name: "reading-first-entry",
         property: "a read that comes before the leader has committed an entry of its term waits for that",
         threads: 3,
         goals: &["served", "not served"],
-        start: Start::Gated,
-        crashes: false,
         body: first_entry,
+        ..GATED
     },
 ];
 

@@ -6,7 +6,7 @@ use biglock::node::Engine;
 use biglock::{Outside, Stopped};
 
 use super::votes::receive;
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{NodeSpec, World, at, command, heartbeat, noop};
 
 pub const MODELS: &[Model] = &[
@@ -19,27 +19,24 @@ pub const MODELS: &[Model] = &[
             "one write for both",
             "a write for each",
         ],
-        start: Start::Gated,
-        crashes: false,
         body: truncation,
+        ..GATED
     },
     Model {
         name: "replicating-restored",
         property: "an entry that is removed and comes back while it is written is durable only when the disk holds it again",
         threads: 4,
         goals: &["something to write", "a write for each"],
-        start: Start::Gated,
-        crashes: false,
         body: restored,
+        ..GATED
     },
     Model {
         name: "replicating-to-the-disk-thread",
         property: "entries and votes share the disk: whoever finds it busy is written afterwards, and nothing is forgotten",
         threads: 4,
         goals: &["something to write", "both are durable"],
-        start: Start::Gated,
-        crashes: false,
         body: shared_disk,
+        ..GATED
     },
 ];
 

@@ -9,23 +9,8 @@ use biglock::{
 };
 
 use super::votes::{pass_time_and_stop, receive, see_through};
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model, Start};
 use crate::world::{DEADLINE, NodeSpec, World, request};
-
-const MODEL: Model = Model {
-    name: "",
-    property: "",
-    threads: 3,
-    goals: &[],
-    start: Start::Free,
-    crashes: false,
-    body: |_| (),
-};
-
-const GATED: Model = Model {
-    start: Start::Gated,
-    ..MODEL
-};
 
 pub const MODELS: &[Model] = &[
     Model {
@@ -45,7 +30,8 @@ pub const MODELS: &[Model] = &[
             assert!(node.shutdown().is_ok());
             world.closed(1);
         },
-        ..MODEL
+        start: Start::Free,
+        ..GATED
     },
     Model {
         name: "shutdown-candidate",

@@ -4,7 +4,7 @@ use biglock::{NodeId, ProposeError, Time, TransferError};
 
 use super::leading::leader;
 use super::votes::{pass_time_and_stop, receive};
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{ASK_AGAIN, NodeSpec, Wire, World, heartbeat};
 
 pub const MODELS: &[Model] = &[
@@ -20,18 +20,16 @@ pub const MODELS: &[Model] = &[
             "no proposal meanwhile",
             "a proposal",
         ],
-        start: Start::Gated,
-        crashes: false,
         body: transferring,
+        ..GATED
     },
     Model {
         name: "transferring-given-up",
         property: "a transfer of which nothing comes is given up, and the leader takes proposals again",
         threads: 3,
         goals: &["the transfer", "given up", "the node stopped"],
-        start: Start::Gated,
-        crashes: false,
         body: given_up,
+        ..GATED
     },
 ];
 

@@ -6,7 +6,7 @@ use biglock::node::Engine;
 use biglock::rules::{Answer, Ballot, Body, Refusal};
 use biglock::{Message, NodeId, Outside, Stopped, Time};
 
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{DEADLINE, NEXT_DEADLINE, NodeSpec, World, message};
 
 pub const MODELS: &[Model] = &[
@@ -15,45 +15,40 @@ pub const MODELS: &[Model] = &[
         property: "a candidate of 3 leads exactly if a majority granted, whatever the answers and their order",
         threads: 4,
         goals: &["votes", "a leader", "not elected", "a higher term"],
-        start: Start::Gated,
-        crashes: false,
         body: votes_3,
+        ..GATED
     },
     Model {
         name: "votes-5",
         property: "a candidate of 5 leads exactly if a majority granted",
         threads: 4,
         goals: &["votes", "a leader", "not elected"],
-        start: Start::Gated,
-        crashes: false,
         body: votes_5,
+        ..GATED
     },
     Model {
         name: "votes-repeated",
         property: "a vote that arrives three times is one vote",
         threads: 4,
         goals: &["votes", "not elected"],
-        start: Start::Gated,
-        crashes: false,
         body: repeated,
+        ..GATED
     },
     Model {
         name: "votes-stale",
         property: "late votes of one candidacy do not count in the next",
         threads: 3,
         goals: &["votes", "a leader", "a second candidacy"],
-        start: Start::Gated,
-        crashes: false,
         body: stale,
+        ..GATED
     },
     Model {
         name: "votes-pre",
         property: "a pre-vote that is won starts one election; answers to another attempt start none",
         threads: 3,
         goals: &["votes", "an election follows", "no election follows"],
-        start: Start::Gated,
-        crashes: false,
         body: pre_vote,
+        ..GATED
     },
 ];
 

@@ -4,7 +4,7 @@ use biglock::rules::RoleKind;
 use biglock::{NoLeader, NodeId, Outside, Status, Stopped, Term};
 
 use super::votes::{candidate, disturb, pass_time_and_stop, receive, see_through};
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{DEADLINE, NodeSpec, Wire, World, heartbeat, request};
 
 pub const MODELS: &[Model] = &[
@@ -17,18 +17,16 @@ pub const MODELS: &[Model] = &[
             "saw the first leader",
             "saw the second leader",
         ],
-        start: Start::Gated,
-        crashes: false,
         body: leadership,
+        ..GATED
     },
     Model {
         name: "watching-own-election",
         property: "a waiter hears that its own node was elected",
         threads: 3,
         goals: &["a change of leadership", "votes"],
-        start: Start::Gated,
-        crashes: false,
         body: own_election,
+        ..GATED
     },
     Model {
         name: "watching-status",
@@ -40,9 +38,8 @@ pub const MODELS: &[Model] = &[
             "saw a leader",
             "saw a higher term",
         ],
-        start: Start::Gated,
-        crashes: false,
         body: status,
+        ..GATED
     },
     Model {
         name: "watching-spurious",
@@ -53,18 +50,16 @@ pub const MODELS: &[Model] = &[
             "the next heartbeat",
             "a change of leadership",
         ],
-        start: Start::Gated,
-        crashes: false,
         body: spurious,
+        ..GATED
     },
     Model {
         name: "watching-spurious-votes",
         property: "a candidate that is woken for no reason goes on waiting for its votes",
         threads: 3,
         goals: &["votes", "a leader"],
-        start: Start::Gated,
-        crashes: false,
         body: spurious_votes,
+        ..GATED
     },
 ];
 

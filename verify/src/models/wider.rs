@@ -5,19 +5,9 @@ use biglock::rules::{Answer, Body, Refusal};
 use biglock::{Message, NodeId, Stopped};
 
 use super::votes::{candidate, disturb, pass_time, pass_time_and_stop, receive, see_through};
-use crate::harness::{Model, Start};
+use crate::harness::{GATED, Model};
 use crate::world::{
     ASK_AGAIN, NEXT_DEADLINE, NodeSpec, Wire, World, at, command, heartbeat, message, noop, request,
-};
-
-const GATED: Model = Model {
-    name: "",
-    property: "",
-    threads: 4,
-    goals: &[],
-    start: Start::Gated,
-    crashes: false,
-    body: |_| (),
 };
 
 pub const MODELS: &[Model] = &[
