@@ -30,6 +30,8 @@ use std::time::Duration;
 
 use biglock::rules::{Change, Settings};
 
+use crate::report::{ModelRow, Searched};
+
 pub mod known;
 pub mod laws;
 pub mod machine;
@@ -188,6 +190,18 @@ impl Order {
             },
             goals: &[],
             deep: false,
+        }
+    }
+
+    /// Its row, as long as it has not run.
+    pub fn row(&self) -> ModelRow {
+        let bounds = self.bounds.list().into_iter();
+        let bounds = bounds.map(|(name, many)| (name.into(), many.into()));
+        let sizes = format!("{} nodes", self.nodes);
+        ModelRow {
+            bounds: bounds.collect(),
+            searched: Searched::of(0, Some(0)),
+            ..ModelRow::new(self.name, "messages", self.property, sizes)
         }
     }
 

@@ -9,11 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use biglock_verify::catalogue;
-use biglock_verify::course;
 use biglock_verify::differential::{self, CHECKS, Compared};
 use biglock_verify::explore::{Order, orders};
 use biglock_verify::jobs::{self, Run};
-use biglock_verify::models;
 use biglock_verify::output::try_to_write;
 use biglock_verify::page::{Report, Scope};
 use biglock_verify::proof;
@@ -22,7 +20,7 @@ use biglock_verify::rows::{is_of_threads, row_of, run_all};
 use biglock_verify::spec::trace::{self, Wrong};
 use clap::Parser;
 
-use self::rows::{Job, STACKS, deep_names, row_of_order};
+use self::rows::{Job, STACKS, deep_names};
 
 /// Checks Biglock's shipped source: every interleaving of each model's threads, without a bound; and every order of the messages of several nodes,
 /// within bounds.
@@ -200,18 +198,9 @@ fn run_models(args: &Args) -> Result<bool, String> {
         Some(part) => name.contains(part.as_str()),
         None => true,
     };
-    let chosen = models::all().filter(|model| wanted(model.name));
     let orders = orders::all().filter(|order| args.deep || !order.deep);
     let orders: Vec<&'static Order> = orders.filter(|order| wanted(order.name)).collect();
-    let lessons = course::all().filter(|lesson| wanted(lesson.model.name));
-    let checks = CHECKS.iter().filter(|check| wanted(check.name));
-    let stacks = wanted(STACKS.name).then_some(Job::Stacks);
-    let jobs: Vec<Job> = chosen
-        .map(Job::Model)
-        .chain(lessons.map(Job::Lesson))
-        .chain(checks.map(Job::Check))
-        .chain(stacks)
-        .collect();
+    let jobs: Vec<Job> = Job::all().filter(|job| wanted(job.name())).collect();
     if jobs.is_empty() && orders.is_empty() {
         return Err("no model has such a name: `cargo verify --list` lists them".into());
     }
@@ -245,7 +234,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
         |at, progress| {
             let name = orders[at].name;
             let ended = run(name).threads(at_once).start(progress);
-            row_of(row_of_order(orders[at]), ended)
+            row_of(orders[at].row(), ended)
         },
     );
     let mut missing = Vec::new();
@@ -331,13 +320,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
         let not_run = |name: &&str| !args.deep && wanted(name);
         let deep: Vec<String> = deep_names().filter(not_run).map(String::from).collect();
         let scope = Scope {
-            others: models::all().count()
-                + course::all().count()
-                + CHECKS.len()
-                + 1
-                + orders::all().count()
-                - rows.len()
-                - deep.len(),
+            others: Job::all().count() + orders::all().count() - rows.len() - deep.len(),
             deep,
             gone: missing.clone(),
             rules: rules.clone(),

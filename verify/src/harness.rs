@@ -95,8 +95,27 @@ type Ear = Box<dyn Fn(Event) -> Event + Send + Sync>;
 #[derive(Default)]
 struct Search {
     executions: AtomicU64,
-    goals: Mutex<BTreeMap<&'static str, u64>>,
+    goals: Mutex<Goals>,
     choices: Mutex<Odometer>,
+}
+
+/// How often each thing was reached.
+pub type Goals = BTreeMap<&'static str, u64>;
+
+impl Model {
+    /// Of what was reached, what a row tells: what must be, also if it was not; or whatever was, if nothing must be.
+    #[cfg(biglock_loom)]
+    pub fn told(&self, reached: &Goals) -> BTreeMap<String, u64> {
+        let times = |goal: &&'static str| reached.get(goal).copied().unwrap_or(0);
+        let goals: Vec<&'static str> = match self.goals {
+            [] => reached.keys().copied().collect(),
+            goals => goals.to_vec(),
+        };
+        goals
+            .iter()
+            .map(|goal| (goal.to_string(), times(goal)))
+            .collect()
+    }
 }
 
 /// One execution's bookkeeping, invisible to the checker.
@@ -161,14 +180,16 @@ impl Odometer {
     }
 }
 
-/// The executions that were begun and the notes of the one that runs: for whoever must tell a failure.
+/// The executions that were begun, and the notes of the one that runs: for whoever must tell a failure.
 static CURRENT: Mutex<Option<(Arc<Search>, Notes)>> = Mutex::new(None);
 
-/// What happened so far in the execution that runs now, and its number.
-pub fn current() -> Option<(u64, Vec<Event>)> {
-    let current = locked(&CURRENT).clone()?;
-    let executions = current.0.executions.load(Ordering::Relaxed);
-    Some((executions, locked(&current.1).clone()))
+/// What happened so far in the execution that runs now, its number, and what was reached until then.
+pub fn current() -> Option<(u64, Vec<Event>, Goals)> {
+    let (search, notes) = locked(&CURRENT).clone()?;
+    let executions = search.executions.load(Ordering::Relaxed);
+    let goals = locked(&search.goals).clone();
+    let events = locked(&notes).clone();
+    Some((executions, events, goals))
 }
 
 /// One execution.

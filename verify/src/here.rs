@@ -1,5 +1,6 @@
 //! One model, run in this process, which says how it goes: a line of JSON each.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::diagram;
@@ -24,28 +25,30 @@ pub fn run(model: &'static Model, preemptions: Option<usize>) {
             .filter(|at| Path::new(at.file()).is_relative())
             .map(|at| format!(" ({}:{})", at.file(), at.line()))
             .unwrap_or_default();
-        let (executions, events) = harness::current().unwrap_or_default();
-        broke(executions, events, format!("{message}{place}"));
+        let (executions, events, goals) = harness::current().unwrap_or_default();
+        let goals = model.told(&goals);
+        broke(executions, goals, events, format!("{message}{place}"));
     }));
     let found = harness::check(model, preemptions, |executions| {
         say(&Said::Progress(executions))
     });
-    let goals = found.goals.into_iter();
     say(&Said::Found {
         executions: found.executions,
         depth: None,
         exhausted: found.exhausted,
-        goals: goals.map(|(goal, n)| (goal.into(), n)).collect(),
+        goals: found.goals,
     });
 }
 
 /// An execution broke something: says so at once, and goes no further, because what unwinds now would run into locks that nobody leaves.
-pub fn broke(executions: u64, events: Vec<Event>, message: String) {
+pub fn broke(executions: u64, goals: BTreeMap<String, u64>, events: Vec<Event>, message: String) {
     // On a thread of its own: a coroutine's stack is too small to draw on.
     let drawing = std::thread::Builder::new().spawn(move || {
         let diagram = diagram::of_threads(&events, &message);
         say(&Said::Broke {
             executions,
+            depth: None,
+            goals,
             message,
             diagram,
         });

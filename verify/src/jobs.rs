@@ -1,5 +1,6 @@
 //! Models as processes: each in its own, so that a failure can stop at the moment it happens; several at a time; with progress.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::num::NonZero;
 use std::ops::Range;
@@ -30,12 +31,16 @@ pub enum Said {
         /// Whether they were all.
         exhausted: bool,
         /// How often each goal was reached.
-        goals: std::collections::BTreeMap<String, u64>,
+        goals: BTreeMap<String, u64>,
     },
     /// An execution, or a step, broke something.
     Broke {
         /// Which execution, or how many states there were.
         executions: u64,
+        /// How many steps away the farthest state was from which it went on, where states are searched.
+        depth: Option<u64>,
+        /// How often each goal was reached until then.
+        goals: BTreeMap<String, u64>,
         /// What it broke.
         message: String,
         /// Its picture.

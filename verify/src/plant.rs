@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use crate::catalogue::{Bug, Check};
 use crate::jobs::{Run, Said};
-use crate::report::{BugRow, PASSES};
+use crate::lab;
+use crate::report::{BugRow, ModelRow, PASSES, Searched};
 use crate::spec::REFUSED;
 
 /// What a build needs of the tree.
@@ -41,19 +42,24 @@ pub struct Nursery {
     tree: PathBuf,
     target: PathBuf,
     root: PathBuf,
+    blank: Blank,
 }
 
+/// The row of the model or exploration of this name, as long as it has not run.
+pub type Blank = fn(&str) -> Option<ModelRow>;
+
 impl Nursery {
-    /// The nursery number `slot` below the target folder of the tree at `root`. Its tree is brought up to date.
+    /// The nursery number `slot` below the target folder of the tree at `root`. Its tree is brought up to date. `blank` knows what runs in it.
     ///
     /// # Errors
     /// If the copy can't be made.
-    pub fn new(root: &Path, slot: usize) -> std::io::Result<Nursery> {
+    pub fn new(root: &Path, slot: usize, blank: Blank) -> std::io::Result<Nursery> {
         let folder = root.join("target/bugs").join(slot.to_string());
         let nursery = Nursery {
             tree: folder.join("tree"),
             target: folder.join("target"),
             root: root.into(),
+            blank,
         };
         nursery.restore()?;
         Ok(nursery)
@@ -87,23 +93,7 @@ impl Nursery {
     )]
     fn row(&self, bug: &Bug, fill: impl FnOnce(&mut BugRow) -> Result<(), String>) -> BugRow {
         let start = Instant::now();
-        let mut row = BugRow {
-            name: bug.id.clone(),
-            title: bug.title.clone(),
-            breaks: bug.breaks.clone(),
-            diff: bug.diff.clone(),
-            level: bug.check.level().into(),
-            check: bug.check.to_string(),
-            says: bug.says.clone(),
-            finds: true,
-            measured: bug.measured(&bug.check).cloned(),
-            found: false,
-            executions: 0,
-            seconds: 0.0,
-            message: String::new(),
-            diagram: None,
-            drawing: None,
-        };
+        let mut row = row_of(bug, self.blank);
         if let Err(wrong) = fill(&mut row) {
             row.found = false;
             row.message = wrong;
@@ -179,7 +169,7 @@ impl Nursery {
         let ended = self.cargo(&of, &["--", "--exact", name])?;
         let said = String::from_utf8_lossy(&ended.stdout);
         let failure = failure(&said, name);
-        row.executions = 1;
+        row.searched = Searched::of(1, None);
         row.found = failure
             .as_ref()
             .is_some_and(|text| text.contains(&bug.says));
@@ -234,10 +224,13 @@ impl Nursery {
         match ended.said {
             Some(Said::Broke {
                 executions,
+                depth,
+                goals,
                 message,
                 diagram,
             }) => {
-                row.executions = executions;
+                row.searched = Searched::of(executions, depth);
+                row.goals = goals;
                 let text = diagram.text();
                 // The picture ends with the message, and with who waits for what.
                 row.found = text.contains(&bug.says);
@@ -248,8 +241,15 @@ impl Nursery {
                 row.diagram = Some(text);
                 row.drawing = Some(diagram);
             }
-            Some(Said::Found { executions, .. }) => {
-                row.executions = executions;
+            Some(Said::Found {
+                executions,
+                depth,
+                exhausted,
+                goals,
+            }) => {
+                row.searched = Searched::of(executions, depth);
+                row.exhausted = Some(exhausted);
+                row.goals = goals;
                 row.message = format!("{model}{PASSES}");
             }
             Some(Said::Progress(_) | Said::Tried(_)) | None => {
@@ -311,6 +311,49 @@ impl Nursery {
     }
 }
 
+/// The row of a bug that is not planted yet, with what is known of the check that is to find it.
+fn row_of(bug: &Bug, blank: Blank) -> BugRow {
+    let check = bug.check.to_string();
+    let searched = match &bug.check {
+        Check::Model(name) => blank(name),
+        Check::Compiler(_) | Check::Test { .. } => None,
+    };
+    let property = match &bug.check {
+        Check::Model(name) => format!("there is no model {name}"),
+        Check::Compiler(_) => "such a change does not compile".into(),
+        // Its name is a sentence, behind that of its module.
+        Check::Test { name, .. } => name.rsplit("::").next().unwrap_or(name).replace('_', " "),
+    };
+    let seeds = lab::find(&check).map(|test| ("seeds".into(), test.seeds));
+    let exhausted = searched.is_some().then_some(false);
+    let run = searched.unwrap_or_else(|| ModelRow {
+        bounds: seeds.into_iter().collect(),
+        ..ModelRow::new(&check, "", &property, String::new())
+    });
+    BugRow {
+        name: bug.id.clone(),
+        title: bug.title.clone(),
+        breaks: bug.breaks.clone(),
+        diff: bug.diff.clone(),
+        level: bug.check.level().into(),
+        check,
+        property: run.property,
+        sizes: exhausted.map(|_| run.sizes),
+        bounds: run.bounds,
+        searched: run.searched,
+        exhausted,
+        goals: run.goals,
+        says: bug.says.clone(),
+        finds: true,
+        measured: bug.measured(&bug.check).cloned(),
+        found: false,
+        seconds: 0.0,
+        message: String::new(),
+        diagram: None,
+        drawing: None,
+    }
+}
+
 /// What a test that failed said, without what changes from run to run. Nothing if it is not among those that failed.
 fn failure(said: &str, test: &str) -> Option<String> {
     let heading = format!("---- {test} stdout ----\n");
@@ -364,7 +407,54 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::iter;
+
     use super::*;
+    use crate::explore::{Order, orders};
+    use crate::report::ROW;
+
+    /// By each check of each page: a model, an exploration, a test, a simulated one, the compiler, and those that see nothing.
+    #[test]
+    fn a_row_of_json_has_all_of_its_fields_whatever_the_check_is() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let blank = |name: &str| {
+            let order = orders::all().find(|order| order.name == name);
+            let model = ModelRow::new(name, "threads", "it holds", "3 threads".into());
+            Some(order.map_or(model, Order::row))
+        };
+        let mut kinds = BTreeSet::new();
+        for page in crate::catalogue::read(&root).unwrap() {
+            let others: Vec<Bug> = page.by_others().chain(page.by_blind()).collect();
+            for bug in iter::once(&page).chain(&others) {
+                let row = serde_json::to_value(row_of(bug, blank)).unwrap();
+                let has = |field: &str| row.get(field).is_some();
+                for field in ROW.split(' ').chain(["found", "finds", "check", "says"]) {
+                    assert!(has(field), "{}: no {field} in {row}", bug.id);
+                }
+                let kind = row["level"].as_str().unwrap().to_string();
+                let searches = matches!(bug.check, Check::Model(_));
+                assert_eq!(has("states"), searches && kind == "messages", "{row}");
+                assert_ne!(has("states"), has("executions"), "{row}");
+                assert_ne!(row["property"], "", "{row}");
+                // What is no search has no size, and nothing of it can be exhausted.
+                assert_eq!(row["sizes"].is_string(), searches, "{row}");
+                assert_eq!(row["exhausted"].is_boolean(), searches, "{row}");
+                let bounded = kind == "simulation" || has("states");
+                assert_eq!(row["bounds"] != serde_json::json!({}), bounded, "{row}");
+                kinds.insert((kind, searches));
+            }
+        }
+        let kinds: Vec<_> = kinds.iter().map(|(kind, by)| (&kind[..], *by)).collect();
+        let all = [
+            ("compiler", false),
+            ("messages", false),
+            ("messages", true),
+            ("simulation", false),
+            ("threads", true),
+        ];
+        assert_eq!(kinds, all);
+    }
 
     #[test]
     fn what_a_test_said_is_found_and_its_thread_has_no_number() {

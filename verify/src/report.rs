@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::diagram::Diagram;
 use crate::measured::Measured;
 
+/// What every row of `--json` has, whatever it is of; and either `executions` or `states`.
+#[cfg(test)]
+pub const ROW: &str = "name level property sizes bounds exhausted goals seconds";
+
 /// What became of one model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelRow {
@@ -53,12 +57,23 @@ pub enum Searched {
     States {
         /// How many, of those that differ in more than the names of the nodes.
         states: u64,
-        /// How many steps away the farthest is.
+        /// How many steps away the farthest is; of a search that stopped early, the farthest from which it went on.
         depth: u64,
     },
 }
 
 impl Searched {
+    /// So many states, the farthest so many steps away; or, if nothing has a depth, so many executions.
+    pub fn of(count: u64, depth: Option<u64>) -> Searched {
+        match depth {
+            Some(depth) => Searched::States {
+                states: count,
+                depth,
+            },
+            None => Searched::Executions { executions: count },
+        }
+    }
+
     /// The number that is kept.
     pub fn count(&self) -> u64 {
         match *self {
@@ -188,6 +203,19 @@ pub struct BugRow {
     pub level: String,
     /// and which one.
     pub check: String,
+    /// The sentence that this shows: of a test, its name.
+    pub property: String,
+    /// How much runs at once, in a search: threads, or nodes.
+    pub sizes: Option<String>,
+    /// How often things may happen, where that has a bound: in an exploration; and how many seeds a simulated test has. None, where threads are searched.
+    pub bounds: BTreeMap<String, u64>,
+    /// How much of the search was made, up to what broke. Of a test: how often it ran. Of what does not compile: nothing.
+    #[serde(flatten)]
+    pub searched: Searched,
+    /// Whether that was all of it. It was not, where the bug was found: the search stopped there. Nothing, where nothing is searched.
+    pub exhausted: Option<bool>,
+    /// How often each thing was reached, until the search stopped, that the check must reach.
+    pub goals: BTreeMap<String, u64>,
     /// What it must say.
     pub says: String,
     /// Whether it must find the bug; else the page says that it does not.
@@ -196,8 +224,6 @@ pub struct BugRow {
     pub measured: Option<Measured>,
     /// Whether it was found.
     pub found: bool,
-    /// In which execution, where it runs.
-    pub executions: u64,
     /// How long that took, compiling included.
     pub seconds: f64,
     /// What found it, or what went wrong.
@@ -253,7 +279,7 @@ pub fn model_table(rows: &[ModelRow]) -> String {
 
 /// The table of bugs.
 pub fn bug_table(rows: &[BugRow]) -> String {
-    let mut table = table(&["bug", "level", "found", "execution", "seconds", "by"]);
+    let mut table = table(&["bug", "level", "found", "searched", "seconds", "by"]);
     for row in rows {
         let found = match (row.passed(), row.finds) {
             (true, true) => Cell::new("found").fg(Color::Green),
@@ -265,7 +291,7 @@ pub fn bug_table(rows: &[BugRow]) -> String {
             Cell::new(&row.name).add_attribute(Attribute::Bold),
             Cell::new(&row.level),
             found,
-            right(thousands(row.executions)),
+            right(thousands(row.searched.count())),
             right(format!("{:.1}", row.seconds)),
             Cell::new(row.message.lines().next().unwrap_or_default()),
         ]);
@@ -415,14 +441,10 @@ mod tests {
         let threads = row(10, true, 1);
         let mut messages = row(10, true, 1);
         messages.bounds = [("campaigns".to_string(), 2)].into();
-        messages.searched = Searched::States {
-            states: 7,
-            depth: 3,
-        };
-        let fields = "name level property sizes bounds exhausted goals seconds found failure";
+        messages.searched = Searched::of(7, Some(3));
         for (row, count) in [(threads, "executions"), (messages, "states")] {
             let json = serde_json::to_value(&row).unwrap();
-            for field in fields.split(' ').chain([count]) {
+            for field in ROW.split(' ').chain(["rules", "found", "failure", count]) {
                 assert!(json.get(field).is_some(), "{field} is missing: {json}");
             }
             assert_eq!(json[count], row.searched.count());

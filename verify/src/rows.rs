@@ -44,13 +44,6 @@ pub fn row_of_model(level: &str, model: &Model) -> ModelRow {
 
 /// The row, once the process has ended that fills it.
 pub fn row_of(mut row: ModelRow, ended: std::io::Result<Ended>) -> ModelRow {
-    let searched = |count: u64, steps: Option<u64>| match steps {
-        Some(depth) => Searched::States {
-            states: count,
-            depth,
-        },
-        None => Searched::Executions { executions: count },
-    };
     match ended {
         Err(e) => row.fail(format!("its process can't be started: {e}")),
         Ok(ended) => {
@@ -62,21 +55,23 @@ pub fn row_of(mut row: ModelRow, ended: std::io::Result<Ended>) -> ModelRow {
                     exhausted,
                     goals,
                 }) => {
-                    row.searched = searched(executions, depth);
+                    row.searched = Searched::of(executions, depth);
                     row.exhausted = exhausted;
                     row.goals = goals;
                 }
                 Some(Said::Broke {
                     executions,
+                    depth,
+                    goals,
                     message,
                     diagram,
                 }) => {
-                    let states = !is_of_threads(&row);
-                    row.searched = searched(executions, states.then_some(0));
+                    row.searched = Searched::of(executions, depth);
+                    row.goals = goals;
                     row.failure = Some(Failure {
-                        message: match states {
-                            true => format!("after {executions} states: {message}"),
-                            false => format!("execution {executions}: {message}"),
+                        message: match depth {
+                            Some(_) => format!("after {executions} states: {message}"),
+                            None => format!("execution {executions}: {message}"),
                         },
                         diagram: Some(diagram.text()),
                         drawing: Some(diagram),

@@ -1,11 +1,13 @@
 //! Plants known bugs, and prints what came of them.
 
 use biglock_verify::catalogue::{self, Bug, Check};
+use biglock_verify::explore::{Order, orders};
 use biglock_verify::jobs;
 use biglock_verify::page::Scope;
 use biglock_verify::plant::{Healthy, Nursery};
-use biglock_verify::report::{BugRow, bug_table, many, that_were_found};
+use biglock_verify::report::{BugRow, ModelRow, bug_table, many, that_were_found};
 
+use super::rows::Job;
 use super::{Args, begin_report, print_report, root, scope, write_json};
 
 pub(super) fn run_bugs(args: &Args) -> Result<bool, String> {
@@ -31,7 +33,7 @@ pub(super) fn run_bugs(args: &Args) -> Result<bool, String> {
     let report = begin_report(args)?;
     let at_once = args.jobs.unwrap_or_else(jobs::cores).min(bugs.len());
     let nurseries: Vec<Nursery> = (0..at_once)
-        .map(|slot| Nursery::new(root(), slot))
+        .map(|slot| Nursery::new(root(), slot, blank))
         .collect::<Result<_, _>>()
         .map_err(|e| format!("the copies of the source: {e}"))?;
     if args.measure && !healthy(&nurseries, &bugs) {
@@ -122,6 +124,13 @@ pub(super) fn run_bugs(args: &Args) -> Result<bool, String> {
         print_report(report, []);
     }
     Ok(passed)
+}
+
+/// The row of the model, lesson, comparison or exploration of this name, as long as it has not run.
+fn blank(name: &str) -> Option<ModelRow> {
+    let order = orders::all().find(|order| order.name == name);
+    let job = || Job::all().find(|job| job.name() == name);
+    order.map(Order::row).or_else(|| Some(job()?.row()))
 }
 
 fn list(bugs: &[Bug]) {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use biglock_verify::differential::{self, CHECKS, Check};
 use biglock_verify::explore::{Order, orders, search};
-use biglock_verify::harness::{self, Found};
+use biglock_verify::harness::{self, Found, Goals};
 use biglock_verify::here::{self, broke};
 use biglock_verify::jobs::{Said, say};
 use biglock_verify::{course, lab, models};
@@ -82,24 +82,30 @@ pub fn child(name: &str, how: &How) -> ExitCode {
 /// Explores one configuration here.
 fn explore(order: &'static Order, threads: usize) {
     let found = search::search(order, threads, |states| say(&Said::Progress(states)));
-    let executions = found.states;
+    let (executions, depth) = (found.states, Some(found.depth));
+    let goals = owned(found.goals);
     say(&match found.broken {
         Some(broken) => Said::Broke {
             executions,
+            depth,
+            goals,
             message: broken.message,
             diagram: broken.diagram,
         },
         None => Said::Found {
             executions,
-            depth: Some(found.depth),
+            depth,
             exhausted: found.exhausted,
-            goals: found
-                .goals
-                .into_iter()
-                .map(|(goal, n)| (goal.into(), n))
-                .collect(),
+            goals,
         },
     });
+}
+
+fn owned(goals: Goals) -> BTreeMap<String, u64> {
+    goals
+        .into_iter()
+        .map(|(goal, n)| (goal.into(), n))
+        .collect()
 }
 
 /// Compares loom with the brute force here.
@@ -108,20 +114,19 @@ fn check_the_checker(check: &'static Check) {
     let program = std::env::current_exe().unwrap_or_default();
     let progress = |executions| say(&Said::Progress(executions));
     match differential::compare(check, differential::SEED, programs, &program, progress) {
-        Err(wrong) => broke(0, Vec::new(), wrong),
-        Ok(compared) => match compared.difference {
-            Some(difference) => broke(compared.executions, Vec::new(), difference),
-            None => say(&Said::Found {
-                executions: compared.executions,
-                depth: None,
-                exhausted: true,
-                goals: compared
-                    .goals
-                    .into_iter()
-                    .map(|(goal, n)| (goal.into(), n))
-                    .collect(),
-            }),
-        },
+        Err(wrong) => broke(0, BTreeMap::new(), Vec::new(), wrong),
+        Ok(compared) => {
+            let (executions, goals) = (compared.executions, owned(compared.goals));
+            match compared.difference {
+                Some(difference) => broke(executions, goals, Vec::new(), difference),
+                None => say(&Said::Found {
+                    executions,
+                    depth: None,
+                    exhausted: true,
+                    goals,
+                }),
+            }
+        }
     }
 }
 
@@ -138,7 +143,7 @@ fn compare_stacks() {
         if found(&fresh) != found(&again) {
             let name = model.name;
             let message = format!("{name} finds {fresh:?} on new stacks, {again:?} on used ones");
-            broke(executions, Vec::new(), message);
+            broke(executions, goals.clone(), Vec::new(), message);
         }
         executions += fresh.executions + again.executions;
         goals.entry("a model".into()).and_modify(|n| *n += 1);

@@ -1,11 +1,12 @@
 //! A row for each search: what it is, and what became of it.
 
-use biglock_verify::course::Lesson;
-use biglock_verify::differential::Check;
-use biglock_verify::explore::{Order, orders};
+use biglock_verify::course::{self, Lesson};
+use biglock_verify::differential::{CHECKS, Check};
+use biglock_verify::explore::orders;
 use biglock_verify::harness::Model;
 use biglock_verify::jobs::Ended;
-use biglock_verify::report::{ModelRow, Searched};
+use biglock_verify::models;
+use biglock_verify::report::ModelRow;
 use biglock_verify::rows::{row_of, row_of_model};
 
 /// What runs in a process of its own, on one core.
@@ -17,6 +18,14 @@ pub enum Job {
 }
 
 impl Job {
+    /// All there are, in the order of the table.
+    pub fn all() -> impl Iterator<Item = Job> {
+        let models = models::all().map(Job::Model);
+        let lessons = course::all().map(Job::Lesson);
+        let checks = CHECKS.iter().map(Job::Check);
+        models.chain(lessons).chain(checks).chain([Job::Stacks])
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Job::Model(model) => model.name,
@@ -97,21 +106,6 @@ pub const STACKS: Stacks = Stacks {
 pub fn deep_names() -> impl Iterator<Item = &'static str> {
     let orders = orders::all().filter(|order| order.deep);
     orders.map(|order| order.name)
-}
-
-/// The row of an exploration that has not run yet.
-pub fn row_of_order(order: &Order) -> ModelRow {
-    let bounds = order.bounds.list().into_iter();
-    let bounds = bounds.map(|(name, many)| (name.into(), many.into()));
-    let sizes = format!("{} nodes", order.nodes);
-    ModelRow {
-        bounds: bounds.collect(),
-        searched: Searched::States {
-            states: 0,
-            depth: 0,
-        },
-        ..ModelRow::new(order.name, "messages", order.property, sizes)
-    }
 }
 
 fn row_of_check(check: &Check) -> ModelRow {

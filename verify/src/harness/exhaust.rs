@@ -20,8 +20,8 @@ pub struct Found {
     pub executions: u64,
     /// Whether each search ended by exhaustion, by loom's own word.
     pub exhausted: bool,
-    /// How often each goal was reached.
-    pub goals: BTreeMap<&'static str, u64>,
+    /// How often each goal was reached; if there is none, whatever was.
+    pub goals: BTreeMap<String, u64>,
 }
 
 /// Searches every interleaving of every combination of choices; or, to see what that would hide, those with so many preemptions at most. `progress` hears the number of executions now and then.
@@ -46,15 +46,10 @@ pub fn check(
             break;
         }
     }
-    let goals = locked(&search.goals);
     Found {
         executions: search.executions.load(Ordering::Relaxed),
         exhausted,
-        goals: model
-            .goals
-            .iter()
-            .map(|&goal| (goal, goals.get(goal).copied().unwrap_or(0)))
-            .collect(),
+        goals: model.told(&locked(&search.goals)),
     }
 }
 

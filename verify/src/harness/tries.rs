@@ -96,7 +96,7 @@ fn listen(says: Sender<Said>) {
             true => diagram::DEADLOCK,
             false => message,
         };
-        let (_, events) = current().unwrap_or_default();
+        let (_, events, _) = current().unwrap_or_default();
         let _ = locked(&says).send(Said::Broke(events, message.into()));
         left();
     }));

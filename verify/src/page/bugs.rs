@@ -5,7 +5,7 @@ use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 
 use super::{Scope, linked, not_run, page as whole, shown};
 use crate::catalogue::Bug;
-use crate::report::{BugRow, that_were_found, thousands};
+use crate::report::{BugRow, Searched, many, that_were_found, thousands};
 
 /// As many as these, and all are shown from the beginning.
 const FEW: usize = 3;
@@ -85,10 +85,14 @@ fn article(id: &str, row: &BugRow, bug: &Bug, open: bool) -> Markup {
 
 /// At which level, and how soon.
 fn how(row: &BugRow) -> String {
-    match (&row.level[..], row.executions) {
+    let count = row.searched.count();
+    match (&row.level[..], row.searched) {
         ("compiler", _) => "by the compiler: it does not compile".into(),
-        ("threads", n) if n > 0 => {
-            format!("by a model of threads, in execution {}", thousands(n))
+        (_, Searched::States { .. }) => {
+            format!("by an exploration, after {}", many(count, "state"))
+        }
+        ("threads", _) if count > 0 => {
+            format!("by a model of threads, in execution {}", thousands(count))
         }
         ("threads", _) => "by a model of threads".into(),
         ("simulation", _) => "by a simulated run".into(),

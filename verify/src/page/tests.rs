@@ -1,5 +1,6 @@
 //! What the pages say, and whether they are whole.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use roxmltree::{Document, Node};
@@ -15,6 +16,7 @@ fn row(name: &str, exhausted: bool) -> ModelRow {
         searched: Searched::Executions { executions: 12_345 },
         exhausted,
         goals: [("votes <all>".to_string(), 1_234)].into(),
+        seconds: 0.25,
         ..ModelRow::new(name, "threads", property, "2 threads".into())
     };
     row.judge();
@@ -357,11 +359,16 @@ fn planted(bug: &Bug, found: bool) -> BugRow {
         diff: bug.diff.clone(),
         level: "threads".into(),
         check: "votes-3".into(),
+        property: "it holds".into(),
+        sizes: Some("3 threads".into()),
+        bounds: BTreeMap::new(),
+        searched: Searched::of(1_234, None),
+        exhausted: Some(false),
+        goals: BTreeMap::new(),
         says: bug.says.clone(),
         finds: true,
         measured: None,
         found,
-        executions: 1_234,
         seconds: 40.0,
         message: "votes-3 fails <for another reason>".into(),
         diagram: Some(drawing().text()),

@@ -9,7 +9,7 @@ use crate::catalogue::{Bug, Check};
 use crate::explore::orders;
 use crate::jobs::{Run, Said};
 use crate::measured::{BOUNDS, Bounded, Measured};
-use crate::report::{BugRow, Golden, PASSES};
+use crate::report::{BugRow, Golden, PASSES, Searched};
 use crate::tries::{SEEDS, TRIES, Tries};
 
 /// So many seeds see nothing, where a page says that a simulated test does not.
@@ -90,7 +90,7 @@ impl Nursery {
             row.measured = None;
             let refined = self.judge(bug, &progress, row)?;
             if row.found {
-                let execution = row.executions;
+                let execution = row.searched.count();
                 row.measured = Some(self.measured(bug, execution, refined, &progress)?);
             }
             Ok(())
@@ -103,6 +103,8 @@ impl Nursery {
         self.built(Checker::Loom)?;
         let program = self.program(Checker::Loom);
         let tried = tries(&program, name, "", true, BLIND, progress)?;
+        row.bounds = [("seeds".into(), BLIND)].into();
+        row.searched = Searched::of(tried.of, None);
         row.found = tried.broke > 0;
         row.message = match row.found {
             true => format!("{name} fails with {tried} seeds"),
