@@ -19,10 +19,10 @@ use clap::Parser;
 #[derive(Parser)]
 struct Options {
     /// For how many minutes.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = minutes)]
     minutes: f64,
     /// Stops after this many seeds of each test, if the time is not up before.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// The first seed; a fresh one unless it is named.
     #[arg(long)]
@@ -30,6 +30,13 @@ struct Options {
     /// Only tests with this in their names.
     #[arg(default_value = "")]
     filter: String,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if f64::is_normal(minutes) && minutes > 0.0 => Ok(minutes),
+        _ => Err("write a number of minutes above 0, e.g. 0.5".into()),
+    }
 }
 
 #[allow(

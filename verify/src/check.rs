@@ -17,7 +17,7 @@
 
 mod stage;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::{fs, io};
@@ -27,11 +27,12 @@ use clap::Parser;
 pub use self::stage::{Setup, Stage};
 use crate::harness::{GATED, Model};
 use crate::here;
-use crate::jobs::{self, Ended, Run};
+use crate::jobs::{Ended, Run};
+use crate::options::Options;
 use crate::output::try_to_write;
-use crate::page::{Report, Scope};
-use crate::report::{Failure, Golden, ModelRow, many, model_table, that_hold};
-use crate::rows::{self, row_of_model, run_all};
+use crate::page::Scope;
+use crate::report::{Golden, ModelRow, many, model_table, that_hold};
+use crate::rows::{self, print_pictures, row_of_model, run_all};
 
 /// One check: what runs, what must be reached, and what must hold.
 pub struct Check {
@@ -83,29 +84,8 @@ impl Check {
 /// Checks every interleaving, without a bound.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Only checks whose name contains this.
-    filter: Option<String>,
-    /// Only the one whose whole name this is.
-    #[arg(long, requires = "filter")]
-    exact: bool,
-    /// List them, and run none.
-    #[arg(long)]
-    list: bool,
-    /// Print the picture of what was found in checks that are broken on purpose.
-    #[arg(long)]
-    show: bool,
-    /// Write an array with a row for each to this file.
-    #[arg(long, value_name = "PATH")]
-    json: Option<PathBuf>,
-    /// Write a page with the table and the pictures to this folder: DIR/index.html.
-    #[arg(long, value_name = "DIR", conflicts_with = "list")]
-    report: Option<PathBuf>,
-    /// Keep the counts of this run as the ones to compare with.
-    #[arg(long)]
-    bless: bool,
-    /// How many run at a time. Default: the number of cores.
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    #[command(flatten)]
+    options: Options,
     /// Run one in this process. For this program's own use.
     #[arg(long, hide = true, value_name = "CHECK")]
     child: Option<String>,
@@ -124,7 +104,7 @@ pub fn main(checks: &'static [Check], golden: &str) -> ExitCode {
     if let Some(name) = &args.child {
         return child(checks, name);
     }
-    match run(checks, Path::new(golden), &args) {
+    match run(checks, Path::new(golden), &args.options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(wrong) => {
@@ -144,52 +124,43 @@ fn child(checks: &'static [Check], name: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run(checks: &'static [Check], golden: &Path, args: &Args) -> Result<bool, String> {
-    let wanted = |check: &&Check| match &args.filter {
-        Some(whole) if args.exact => check.model.name == whole,
-        Some(part) => check.model.name.contains(part.as_str()),
-        None => true,
-    };
+fn run(checks: &'static [Check], golden: &Path, options: &Options) -> Result<bool, String> {
+    let wanted = |check: &&Check| options.want(check.model.name);
     let chosen: Vec<&'static Check> = checks.iter().filter(wanted).collect();
     let names: Vec<&str> = chosen.iter().map(|check| check.model.name).collect();
     if names.is_empty() {
         return Err("no check has such a name: --list lists them".into());
     }
-    if args.list {
+    if options.list {
         for Check { model, .. } in chosen {
             println!("{:32} {}", model.name, model.property);
         }
         return Ok(true);
     }
-    if let Some(path) = &args.json {
+    if let Some(path) = &options.json {
         try_to_write(path)?;
     }
-    if args.bless {
+    if options.bless {
         try_to_write(golden)?;
     }
     let command = command();
-    let report = args.report.as_deref();
-    let report = report.map(|folder| Report::begin(folder, &command));
-    let report = report.transpose()?;
+    let report = options.begin_report(&command)?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let at_once = args.jobs.unwrap_or_else(jobs::cores);
+    let at_once = options.at_once();
     let run = |at: usize, progress: &dyn Fn(u64)| {
         let ended = Run::of(&program, names[at]).start(progress);
         row_of(chosen[at], ended)
     };
     let mut rows = run_all(&names, at_once, "executions", |_| 0, run);
-    let compared = compare(&mut rows, golden, args);
-    print(&rows, args.show);
+    let compared = compare(&mut rows, golden, options);
+    print(&rows, options.show);
     compared?;
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&rows).map_err(|e| e.to_string())?;
-        fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))?;
-    }
+    options.write_json(&rows)?;
     if let Some(report) = &report {
         let scope = Scope {
             command,
-            filter: args.filter.clone(),
-            exact: args.exact,
+            filter: options.filter.clone(),
+            exact: options.exact,
             others: checks.len() - rows.len(),
             golden: golden.display().to_string(),
             ..Scope::default()
@@ -209,15 +180,15 @@ fn row_of(check: &Check, ended: io::Result<Ended>) -> ModelRow {
 }
 
 /// Compares the counts with those that are kept, or keeps them.
-fn compare(rows: &mut [ModelRow], golden: &Path, args: &Args) -> Result<(), String> {
+fn compare(rows: &mut [ModelRow], golden: &Path, options: &Options) -> Result<(), String> {
     let mut kept = Golden::parse(&fs::read_to_string(golden).unwrap_or_default());
-    if args.bless {
-        kept.bless(rows, |_| args.filter.is_some());
+    if options.bless {
+        kept.bless(rows, |_| options.filter.is_some());
         fs::write(golden, kept.print()).map_err(|e| format!("{}: {e}", golden.display()))?;
     }
     kept.compare(rows);
     let missing = kept.missing(rows);
-    match args.filter.is_none() && !missing.is_empty() {
+    match options.filter.is_none() && !missing.is_empty() {
         true => Err(format!(
             "counts are kept of checks that are gone ({}): {}",
             golden.display(),
@@ -228,16 +199,7 @@ fn compare(rows: &mut [ModelRow], golden: &Path, args: &Args) -> Result<(), Stri
 }
 
 fn print(rows: &[ModelRow], show: bool) {
-    for row in rows {
-        let shown = row.failure.as_ref().or(row.found.as_ref().filter(|_| show));
-        if let Some(Failure {
-            message, diagram, ..
-        }) = shown
-        {
-            println!("\n{}: {}", row.name, message.trim());
-            println!("{}", diagram.as_deref().unwrap_or_default());
-        }
-    }
+    print_pictures(rows, show);
     println!("{}", model_table(rows));
     let (broken, whole): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.found.is_some());
     if !whole.is_empty() {

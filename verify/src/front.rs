@@ -12,11 +12,12 @@ use biglock_verify::catalogue;
 use biglock_verify::differential::{self, CHECKS, Compared};
 use biglock_verify::explore::{Order, orders};
 use biglock_verify::jobs::{self, Run};
+use biglock_verify::options::Options;
 use biglock_verify::output::try_to_write;
 use biglock_verify::page::{Report, Scope};
 use biglock_verify::proof;
-use biglock_verify::report::{Failure, Golden, many, model_table, that_hold};
-use biglock_verify::rows::{is_of_threads, row_of, run_all};
+use biglock_verify::report::{Golden, many, model_table, that_hold};
+use biglock_verify::rows::{is_of_threads, print_pictures, row_of, run_all};
 use biglock_verify::spec::trace::{self, Wrong};
 use clap::Parser;
 
@@ -27,29 +28,14 @@ use self::rows::{Job, STACKS, deep_names};
 #[derive(Debug, Parser)]
 #[command(name = "cargo verify", bin_name = "cargo verify")]
 struct Args {
-    /// Only models, or bugs, whose name contains this.
-    filter: Option<String>,
-    /// Only the one whose whole name this is.
-    #[arg(long, requires = "filter")]
-    exact: bool,
-    /// List the models, or with --bugs the bugs, and run none.
-    #[arg(long)]
-    list: bool,
-    /// Plant each known bug in a copy of the source, and fail if one is not found.
+    #[command(flatten)]
+    options: Options,
+    /// Plant each known bug in a copy of the source, and fail if one is not found. Then it is bugs that are listed, and pictures that are blessed.
     #[arg(long)]
     bugs: bool,
-    /// Write an array with a row for each model or bug to this file.
-    #[arg(long, value_name = "PATH")]
-    json: Option<PathBuf>,
-    /// Write a page with the tables and the pictures to this folder: DIR/index.html.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["list", "trace"])]
-    report: Option<PathBuf>,
     /// Print the ledger as well: each rule of the lock and of the paper, and what stands for it.
     #[arg(long, conflicts_with_all = ["list", "bugs", "trace"])]
     ledger: bool,
-    /// Keep the counts of this run, or with --bugs the pictures, as the ones to compare with.
-    #[arg(long)]
-    bless: bool,
     /// With --bugs: run the other checks as well that a page says find its bug.
     #[arg(long, requires = "bugs", conflicts_with = "bless")]
     also: bool,
@@ -59,17 +45,11 @@ struct Args {
     /// Search larger sizes as well: for a night.
     #[arg(long)]
     deep: bool,
-    /// Print the picture of each bug; and, without --bugs, of what was found in models that are broken on purpose.
-    #[arg(long)]
-    show: bool,
-    /// How many run at a time. Default: the number of cores.
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
     /// Check the traces of a real cluster instead: the files that its nodes wrote with `biglock node --trace FILE`, all of them.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "report")]
     trace: Vec<PathBuf>,
     /// Compare loom with a brute force on this many random programs, instead of the few of an ordinary run.
-    #[arg(long, value_name = "N", conflicts_with_all = ["bugs", "list", "filter", "bless", "json", "report", "trace", "deep", "show"])]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["bugs", "list", "filter", "bless", "json", "report", "trace", "deep", "show"])]
     differential: Option<u64>,
     /// With --differential: the seed of the programs.
     #[arg(long, value_name = "S", default_value_t = differential::SEED, requires = "differential")]
@@ -113,7 +93,7 @@ fn run(args: &Args) -> Result<bool, String> {
     if let Some(programs) = args.differential {
         return compare(args, programs);
     }
-    if !args.list {
+    if !args.options.list {
         try_outputs(args)?;
     }
     match args.bugs {
@@ -124,13 +104,13 @@ fn run(args: &Args) -> Result<bool, String> {
 
 /// Fails now if what this run is to write could not be written at its end.
 fn try_outputs(args: &Args) -> Result<(), String> {
-    if let Some(path) = &args.json {
+    if let Some(path) = &args.options.json {
         try_to_write(path)?;
     }
-    if args.bless && args.bugs {
+    if args.options.bless && args.bugs {
         let bugs = catalogue::read(root())?;
         bugs.iter().try_for_each(|bug| try_to_write(&bug.page))?;
-    } else if args.bless {
+    } else if args.options.bless {
         GOLDEN
             .iter()
             .try_for_each(|path| try_to_write(&root().join(path)))?;
@@ -173,7 +153,7 @@ fn compare(args: &Args, programs: u64) -> Result<bool, String> {
         }
         _ => "FAILED".into(),
     };
-    let at_once = args.jobs.unwrap_or_else(jobs::cores);
+    let at_once = args.options.at_once();
     let mut all = Compared::default();
     for compared in jobs::spread(&names, at_once, "executions", |_| 0, job, finished) {
         all.add(compared?);
@@ -193,27 +173,24 @@ fn root() -> &'static Path {
 const GOLDEN: [&str; 2] = ["verify/models.golden", "verify/orders.golden"];
 
 fn run_models(args: &Args) -> Result<bool, String> {
-    let wanted = |name: &str| match &args.filter {
-        Some(whole) if args.exact => name == whole,
-        Some(part) => name.contains(part.as_str()),
-        None => true,
-    };
+    let options = &args.options;
+    let wanted = |name: &str| options.want(name);
     let orders = orders::all().filter(|order| args.deep || !order.deep);
     let orders: Vec<&'static Order> = orders.filter(|order| wanted(order.name)).collect();
     let jobs: Vec<Job> = Job::all().filter(|job| wanted(job.name())).collect();
     if jobs.is_empty() && orders.is_empty() {
         return Err("no model has such a name: `cargo verify --list` lists them".into());
     }
-    if args.list {
+    if options.list {
         let all = jobs.iter().map(|job| (job.name(), job.property()));
         for (name, property) in all.chain(orders.iter().map(|o| (o.name, o.property))) {
             println!("{name:32} {property}");
         }
         return Ok(true);
     }
-    let report = begin_report(args)?;
+    let report = options.begin_report(&command())?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let at_once = args.jobs.unwrap_or_else(jobs::cores);
+    let at_once = options.at_once();
     let run = |name| Run::of(&program, name).fresh_stacks(args.fresh_stacks);
     let kept = fs::read_to_string(root().join(GOLDEN[0])).unwrap_or_default();
     let kept = Golden::parse(&kept);
@@ -245,8 +222,8 @@ fn run_models(args: &Args) -> Result<bool, String> {
         // Larger sizes that are not run keep their counts.
         let deep = |name: &str| deep_names().any(|deep| deep == name);
         let not_run = |name: &str| !args.deep && deep(name);
-        if args.bless {
-            kept.bless(rows, |name| args.filter.is_some() || not_run(name));
+        if options.bless {
+            kept.bless(rows, |name| options.filter.is_some() || not_run(name));
             fs::write(&path, kept.print()).map_err(|e| format!("{}: {e}", path.display()))?;
         }
         kept.compare(rows);
@@ -258,24 +235,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
     for row in &mut rows {
         row.rules = proof::stands_for(&rules, &row.name);
     }
-    for row in &rows {
-        if let Some(Failure {
-            message, diagram, ..
-        }) = &row.failure
-        {
-            println!("\n{}: {}", row.name, message.trim());
-            println!("{}", diagram.as_deref().unwrap_or_default());
-        }
-    }
-    for row in rows.iter().filter(|_| args.show) {
-        if let Some(Failure {
-            message, diagram, ..
-        }) = &row.found
-        {
-            println!("\n{}: {}", row.name, message.trim());
-            println!("{}", diagram.as_deref().unwrap_or_default());
-        }
-    }
+    print_pictures(&rows, options.show);
     if args.ledger {
         println!("\n{}", proof::text(&rules, &rows));
     }
@@ -312,8 +272,8 @@ fn run_models(args: &Args) -> Result<bool, String> {
         let times = many(broken.len() as u64, "time");
         println!("What is broken on purpose was found, {times}.");
     }
-    write_json(args, &rows)?;
-    if args.filter.is_some() {
+    options.write_json(&rows)?;
+    if options.filter.is_some() {
         missing.clear();
     }
     if let Some(report) = &report {
@@ -343,17 +303,11 @@ fn run_models(args: &Args) -> Result<bool, String> {
     Ok(passed == rows.len())
 }
 
-/// The folder of the report, if one is wanted: a run whose report could not be written is not begun.
-fn begin_report(args: &Args) -> Result<Option<Report>, String> {
-    let begin = |folder: &PathBuf| Report::begin(folder, &command());
-    args.report.as_ref().map(begin).transpose()
-}
-
 fn scope(args: &Args) -> Scope {
     Scope {
         command: command(),
-        filter: args.filter.clone(),
-        exact: args.exact && !args.bugs,
+        filter: args.options.filter.clone(),
+        exact: args.options.exact && !args.bugs,
         golden: GOLDEN[0].into(),
         ..Scope::default()
     }
@@ -370,12 +324,4 @@ fn print_report(report: &Report, pictures: impl IntoIterator<Item = String>) {
         println!("The picture of {name}: {}", report.file(&name).display());
     }
     println!("The report: {}", report.page().display());
-}
-
-fn write_json<T: serde::Serialize>(args: &Args, rows: &[T]) -> Result<(), String> {
-    let Some(path) = &args.json else {
-        return Ok(());
-    };
-    let text = serde_json::to_string_pretty(rows).map_err(|e| e.to_string())?;
-    fs::write(path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))
 }

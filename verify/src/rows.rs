@@ -87,3 +87,14 @@ pub fn row_of(mut row: ModelRow, ended: std::io::Result<Ended>) -> ModelRow {
     row.judge();
     row
 }
+
+/// Prints what broke, with its picture; and what was found where it had to be, if that is to be shown.
+pub fn print_pictures(rows: &[ModelRow], show: bool) {
+    for row in rows {
+        let shown = row.failure.as_ref().or(row.found.as_ref().filter(|_| show));
+        if let Some(failure) = shown {
+            println!("\n{}: {}", row.name, failure.message.trim());
+            println!("{}", failure.diagram.as_deref().unwrap_or_default());
+        }
+    }
+}

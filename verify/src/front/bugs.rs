@@ -8,13 +8,13 @@ use biglock_verify::plant::{Healthy, Nursery};
 use biglock_verify::report::{BugRow, ModelRow, bug_table, many, that_were_found};
 
 use super::rows::Job;
-use super::{Args, begin_report, print_report, root, scope, write_json};
+use super::{Args, command, print_report, root, scope};
 
 pub(super) fn run_bugs(args: &Args) -> Result<bool, String> {
     let wanted = |bug: &Bug| {
         let name = format!("{}: {}", bug.id, bug.title).to_lowercase();
         let part = |part: &String| bug.id == *part || name.contains(&part.to_lowercase());
-        args.filter.as_ref().is_none_or(part)
+        args.options.filter.as_ref().is_none_or(part)
     };
     let mut bugs = catalogue::read(root())?;
     let all = bugs.len();
@@ -23,15 +23,15 @@ pub(super) fn run_bugs(args: &Args) -> Result<bool, String> {
     if bugs.is_empty() {
         return Err("no bug has such a name: `cargo verify --bugs --list` lists them".into());
     }
-    if args.list {
+    if args.options.list {
         list(&bugs);
         return Ok(true);
     }
-    if args.bless {
+    if args.options.bless {
         bugs.iter_mut().try_for_each(|bug| bug.rebase(root()))?;
     }
-    let report = begin_report(args)?;
-    let at_once = args.jobs.unwrap_or_else(jobs::cores).min(bugs.len());
+    let report = args.options.begin_report(&command())?;
+    let at_once = args.options.at_once().min(bugs.len());
     let nurseries: Vec<Nursery> = (0..at_once)
         .map(|slot| Nursery::new(root(), slot, blank))
         .collect::<Result<_, _>>()
@@ -52,7 +52,7 @@ pub(super) fn run_bugs(args: &Args) -> Result<bool, String> {
             (false, false) => vec![nursery.grow(bug, progress)],
         };
         // At once: such a run takes an hour, and what was measured is no less true if the rest is not.
-        let blessed = match args.bless {
+        let blessed = match args.options.bless {
             true => bless(bug, &rows, args.measure),
             false => Ok(()),
         };
@@ -93,7 +93,7 @@ pub(super) fn run_bugs(args: &Args) -> Result<bool, String> {
             _ => {}
         }
         if let Some(picture) = &row.diagram
-            && (args.show || !row.passed())
+            && (args.options.show || !row.passed())
         {
             println!("\n{}: {}\n\n{picture}", bug.id, bug.title);
         }
@@ -110,7 +110,7 @@ pub(super) fn run_bugs(args: &Args) -> Result<bool, String> {
             many(blind.len() as u64, "other check")
         );
     }
-    write_json(args, &rows)?;
+    args.options.write_json(&rows)?;
     if let Some(report) = &report {
         let scope = Scope {
             others,
