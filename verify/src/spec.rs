@@ -316,6 +316,12 @@ impl Cluster {
         self.silent.entry(id).or_default().push((term, None));
     }
 
+    /// A node that has just started had run before, without records: until then it may have done anything.
+    fn had_run_before(&mut self, id: NodeId) {
+        let term = self.nodes.get(&id).map(|node| node.term);
+        self.silent.entry(id).or_default().push((Term(0), term));
+    }
+
     /// Whether a node's records have a gap at the moment.
     fn is_silent(&self, id: NodeId) -> bool {
         let last = self.silent.get(&id).and_then(|gaps| gaps.last());

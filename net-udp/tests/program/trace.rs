@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use biglock_verify::spec::trace::{Summary, check, check_files};
 use rustix::process::Signal;
@@ -38,6 +39,11 @@ impl Cluster {
     }
 
     fn start(&self, id: usize) -> Program {
+        let trace = self.trace(id);
+        Program::start(self.command(id).arg("--trace").arg(trace))
+    }
+
+    fn command(&self, id: usize) -> Command {
         let (id_flag, listen) = (
             format!("--id={id}"),
             format!("--listen={}", self.addrs[id - 1]),
@@ -47,8 +53,7 @@ impl Cluster {
         command
             .arg("--data")
             .arg(self.folder.path().join(format!("data-{id}")));
-        command.arg("--trace").arg(self.trace(id));
-        Program::start(&mut command)
+        command
     }
 
     fn trace(&self, id: usize) -> PathBuf {
@@ -112,6 +117,28 @@ fn what_a_real_cluster_did_is_in_the_specification() {
     });
     let assumed: Vec<u64> = assumed.collect();
     assert!(assumed.iter().any(|&many| many > 0), "{assumed:?}");
+}
+
+/// Node 1 runs without a trace at first, and of three nodes two are there: so it led, or it voted.
+#[test]
+fn a_node_that_ran_without_a_trace_is_named_and_no_rule_is_broken() {
+    let cluster = Cluster::new();
+    let untraced = Program::start(&mut cluster.command(1));
+    let second = cluster.start(2);
+    cluster.put("apple");
+    stop([untraced]);
+    let nodes = [cluster.start(1), second, cluster.start(3)];
+    cluster.put("pear");
+    stop(nodes);
+    let summary = check_files(&cluster.traces()).unwrap_or_else(|why| panic!("{why}"));
+    assert!(summary.assumed > 0, "{summary}");
+    let said = summary.to_string();
+    says(
+        &said,
+        "1.trace does not begin with the first start of node 1",
+    );
+    says(&said, "start every node with `--trace` each time");
+    assert_eq!(summary.late.len(), 1, "{said}");
 }
 
 /// The records of one node.

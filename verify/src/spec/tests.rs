@@ -4,7 +4,7 @@ use super::*;
 use biglock::HardState;
 
 /// A node that has stored nothing.
-fn blank() -> Visible {
+pub(super) fn blank() -> Visible {
     Visible {
         hard_state: HardState::default(),
         hard_state_durable: true,
@@ -18,14 +18,14 @@ fn blank() -> Visible {
     }
 }
 
-fn at(term: u64, index: u64) -> Position {
+pub(super) fn at(term: u64, index: u64) -> Position {
     Position {
         term: Term(term),
         index,
     }
 }
 
-fn mark(at: Position) -> Mark {
+pub(super) fn mark(at: Position) -> Mark {
     let (digest, voters) = (at.index, None);
     Mark { at, digest, voters }
 }
@@ -88,14 +88,14 @@ impl Three {
     }
 }
 
-fn stand(id: u64, term: u64) -> impl FnOnce(&mut Visible) {
+pub(super) fn stand(id: u64, term: u64) -> impl FnOnce(&mut Visible) {
     move |now| {
         now.role = RoleKind::Candidate;
         vote(term, Some(id))(now);
     }
 }
 
-fn vote(term: u64, voted_for: Option<u64>) -> impl FnOnce(&mut Visible) {
+pub(super) fn vote(term: u64, voted_for: Option<u64>) -> impl FnOnce(&mut Visible) {
     move |now| {
         now.hard_state = HardState {
             term: Term(term),

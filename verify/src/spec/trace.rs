@@ -6,16 +6,16 @@
 //! grow, taking whichever record can be taken finds such an order if there is one. If there is none, the cluster broke a rule, in whatever
 //! order things happened. If there is one, no more is concluded than that: what happened may have been another.
 //!
-//! A node that was killed wrote nothing about its last moments, and a node without a file nothing at all. What only such a node can have done
-//! is assumed, when nothing else explains a record, and counted.
+//! A node that was killed wrote nothing about its last moments, a node without a file nothing at all, and one whose file begins late, with a store that
+//! is not empty, nothing about what it did before. What only such a node can have done is assumed, when nothing else explains a record, and counted.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use biglock::NodeId;
 use biglock::node::{Record, START};
+use biglock::{HardState, NodeId, Position};
 
 use super::{Action, Cluster, Refused};
 use crate::report::many;
@@ -33,6 +33,8 @@ pub struct Summary {
     pub cut_short: u64,
     /// How many records are explained only by what a node did of which there is no record.
     pub assumed: u64,
+    /// Each file that begins when its node had already run, and with what.
+    pub late: Vec<String>,
 }
 
 impl fmt::Display for Summary {
@@ -55,9 +57,19 @@ impl fmt::Display for Summary {
                 lives => format!("{lives} lives"),
             },
             many(self.assumed, "record")
-        )
+        )?;
+        for late in &self.late {
+            write!(
+                f,
+                "\n{late} What it did before is assumed, where something needs it. {EACH_RUN}"
+            )?;
+        }
+        Ok(())
     }
 }
+
+/// What to do if not all is there.
+const EACH_RUN: &str = "To have all of it checked, start every node with `--trace` each time, from its empty store on.";
 
 /// What is wrong with the traces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +94,22 @@ struct Stream {
     /// Whether its last record says that the node stopped.
     stopped: bool,
     silent: bool,
+}
+
+impl Stream {
+    /// If its first record finds something on the disk, the node had run before: in a sentence.
+    fn late(&self) -> Option<String> {
+        let (_, Record { node, now, .. }) = self.records.front()?;
+        let (term, last) = (now.hard_state.term, now.last());
+        let is_new = now.hard_state == HardState::default() && last == Position::default();
+        (!is_new).then(|| {
+            format!(
+                "{} does not begin with the first start of {node}, which comes back there in {term}, with entries up to {}.",
+                self.file.display(),
+                last.index
+            )
+        })
+    }
 }
 
 /// Checks the files of one cluster, one of each node.
@@ -204,7 +232,12 @@ impl Merge {
         let nodes: Vec<NodeId> = self.streams.keys().copied().collect();
         // Everyone starts once before anything else: it takes nothing from the others.
         for &node in &nodes {
+            let late = self.streams[&node].late();
             self.take(node)?;
+            if late.is_some() {
+                self.cluster.had_run_before(node);
+                self.summary.late.extend(late);
+            }
         }
         loop {
             let mut waiting = Vec::new();
@@ -261,7 +294,14 @@ impl Merge {
                 Ok(Next::Taken)
             }
             Err(why) if why.missing => Ok(Next::Refused(why)),
-            Err(why) => Err(format!("{}:{line}: {why}", stream.file.display())),
+            Err(why) => {
+                // A life of which there is no record leaves the same behind as a disk that makes something up.
+                let or = match record.section == START {
+                    true => format!(". Or it ran without a trace in between. {EACH_RUN}"),
+                    false => String::new(),
+                };
+                Err(format!("{}:{line}: {why}{or}", stream.file.display()))
+            }
         }
     }
 
@@ -288,7 +328,7 @@ impl Merge {
             let line = stream.records.front().map_or(0, |(line, _)| *line);
             text += &format!("\n  {}:{line}: {why}", stream.file.display());
         }
-        text
+        text + "\nOr a node did it while it ran without a trace. " + EACH_RUN
     }
 }
 
@@ -300,6 +340,10 @@ pub(super) fn name(action: Action) -> String {
 
 #[cfg(test)]
 mod tests {
+    use biglock::node::Visible;
+    use biglock::rules::RoleKind;
+
+    use super::super::tests::{at, blank, mark, stand, vote};
     use super::*;
 
     fn said(text: &str) -> String {
@@ -322,6 +366,129 @@ mod tests {
             let words = "1.trace is no trace, as `biglock node --trace` writes it: ";
             assert!(said.starts_with(&(words.to_string() + why)), "{said}");
         }
+    }
+
+    /// The file of a node: of each life what it found at its start, and what each section leaves behind, with the entry that is new; then it stops.
+    fn file(id: u64, lives: &[&[(Visible, Option<Position>)]]) -> (PathBuf, String) {
+        let mut text = String::new();
+        let mut write = |section: &str, now: &Visible, new: Option<Position>| {
+            let record = Record {
+                node: NodeId(id),
+                thread: "receiver".into(),
+                section: section.into(),
+                now: now.clone(),
+                entries: new.map(mark).into_iter().collect(),
+            };
+            text += &(serde_json::to_string(&record).unwrap() + "\n");
+        };
+        for life in lives {
+            for (nth, (now, new)) in life.iter().enumerate() {
+                write(if nth == 0 { START } else { "a section" }, now, *new);
+            }
+            let (last, _) = life.last().unwrap();
+            write("stop", &changed(last, |now| now.stopped = true), None);
+        }
+        (format!("{id}.trace").into(), text)
+    }
+
+    fn changed(now: &Visible, change: impl FnOnce(&mut Visible)) -> Visible {
+        let mut now = now.clone();
+        change(&mut now);
+        now
+    }
+
+    /// Node 1 leads term 1, and commits its first entry.
+    fn leader() -> (PathBuf, String) {
+        let entry = at(1, 1);
+        let stands = changed(&blank(), stand(1, 1));
+        let leads = changed(&stands, |now| {
+            (now.role, now.log) = (RoleKind::Leader, vec![entry]);
+        });
+        let held = changed(&leads, |now| now.log_durable = 1);
+        let commits = changed(&held, |now| now.commit = 1);
+        let life = [
+            (blank(), None),
+            (stands, None),
+            (leads, Some(entry)),
+            (held, None),
+            (commits, None),
+        ];
+        file(1, &[&life])
+    }
+
+    /// Node 2 voted for it and has the entry; and now it stands in term 2.
+    fn follower() -> Visible {
+        changed(&blank(), |now| {
+            stand(2, 2)(now);
+            (now.role, now.log, now.log_durable) = (RoleKind::Follower, vec![at(1, 1)], 1);
+        })
+    }
+
+    #[test]
+    fn a_file_that_begins_late_is_said_to_and_what_its_node_did_before_is_assumed() {
+        let third = file(3, &[&[(blank(), None)]]);
+        let late = follower();
+        let entry = Some(at(1, 1));
+        let second = file(2, &[&[(late.clone(), entry)]]);
+        let found = check(&[leader(), second, third.clone()]).unwrap();
+        assert_eq!(
+            found.assumed, 2,
+            "that node 1 leads, and that it commits: {found}"
+        );
+        let said = found.to_string();
+        assert!(
+            said.contains("2.trace does not begin with the first start of node 2, which comes back there in term 2, with entries up to 1."),
+            "{said}"
+        );
+        assert!(said.ends_with(EACH_RUN), "{said}");
+
+        // Of a node that was never started before, nothing is assumed.
+        let second = file(2, &[&[(blank(), None)]]);
+        let Err(Wrong::Rule(why)) = check(&[leader(), second, third]) else {
+            panic!("nobody voted for node 1");
+        };
+        assert!(why.contains("with 1 of the 2 durable votes"), "{why}");
+        assert!(why.ends_with(EACH_RUN), "{why}");
+
+        // Nor of what came after the late beginning: node 3 leads term 3, and nobody voted for it.
+        let follows = changed(&blank(), vote(2, None));
+        let stands = changed(&follows, stand(3, 3));
+        let leads = changed(&stands, |now| now.role = RoleKind::Leader);
+        let third = file(
+            3,
+            &[&[
+                (blank(), None),
+                (follows, None),
+                (stands, None),
+                (leads, None),
+            ]],
+        );
+        let second = file(2, &[&[(late, entry)]]);
+        let Err(Wrong::Rule(why)) = check(&[leader(), second, third]) else {
+            panic!("nobody voted for node 3");
+        };
+        assert!(why.contains("leads term 3 with 1 of the 2"), "{why}");
+    }
+
+    /// It stops, runs without a trace, and comes back with one: its disk has what no record tells.
+    #[test]
+    fn a_life_without_a_trace_is_named_as_a_reason() {
+        let first = [(blank(), None)];
+        let again = [(follower(), Some(at(1, 1)))];
+        let files = [
+            leader(),
+            file(2, &[&first, &again]),
+            file(3, &[&[(blank(), None)]]),
+        ];
+        let Err(Wrong::Rule(why)) = check(&files) else {
+            panic!("it has a vote that it never gave");
+        };
+        let says = "2.trace:3: refinement: node 2 starts again in term 2 with a vote for";
+        assert!(why.contains(says), "{why}");
+        assert!(
+            why.contains("Or it ran without a trace in between"),
+            "{why}"
+        );
     }
 
     #[test]

@@ -31,8 +31,8 @@ pub struct Args {
     /// says when the node runs
     #[arg(long)]
     events: bool,
-    /// Add what each critical section leaves behind, as a line of JSON, to this file, for `cargo verify --trace`. It costs each section a copy
-    /// of a few numbers, and a few hundred bytes of disk for each
+    /// Add what each critical section leaves behind, as a line of JSON, to this file, for `cargo verify --trace`. Give it to every node, at each
+    /// start: what is in no file can only be assumed. It costs each section a copy of a few numbers, and a few hundred bytes of disk for each
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// Stop when standard input ends: for a node whose supervisor holds the other end
