@@ -213,10 +213,10 @@ impl Client {
     pub fn change_members(&mut self, change: Change) -> Result<(), ClientError> {
         let until = self.until();
         let ask = Ask::Change(change.clone());
-        let Answered { outcome, in_doubt } = self.exchange.ask(ask, Whom::Leader, until)?;
+        let answered = self.exchange.ask(ask, Whom::Leader, until)?;
         // The one that was answered is among them.
-        let maybe_made = in_doubt > 1;
-        match outcome {
+        let maybe_made = answered.at_worst > 1;
+        match answered.outcome {
             Outcome::Changed => Ok(()),
             Outcome::Refused(Refused::Change(_)) if maybe_made => {
                 let listed = self.list(until);
@@ -224,7 +224,7 @@ impl Client {
                 if is_so(&change, &members) {
                     return Ok(());
                 }
-                Err(ClientError::of(outcome))
+                Err(ClientError::of(answered.outcome))
             }
             other => Err(ClientError::of(other)),
         }

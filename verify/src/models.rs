@@ -35,8 +35,8 @@ pub fn all() -> impl Iterator<Item = &'static Model> {
         watching::MODELS,
         promises::MODELS,
         shutdown::MODELS,
-        wider::MODELS,
     ]
     .into_iter()
     .flatten()
+    .chain(wider::all())
 }

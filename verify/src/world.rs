@@ -236,6 +236,7 @@ impl World {
             Some(machine) => Box::new(JudgedMachine::new(id, self, machine)),
             None => Box::new(ModelMachine {
                 node: id,
+                boot,
                 instant: spec.instant_state,
                 world: self.clone(),
                 done: Vec::new(),

@@ -47,6 +47,31 @@ pub(super) struct Answered {
     pub(super) outcome: Outcome,
     /// How often the question was sent and nobody said that it was not even begun.
     pub(super) in_doubt: u32,
+    /// The same, if refusals may have come twice.
+    pub(super) at_worst: u32,
+}
+
+/// What one node may have made of what it was sent.
+#[derive(Clone, Copy, Default)]
+struct Doubt {
+    sent: u32,
+    refused: u32,
+}
+
+impl Doubt {
+    /// How many sendings it may have begun.
+    fn left(&self) -> u32 {
+        self.sent.saturating_sub(self.refused)
+    }
+
+    /// A refusal does not name the sending that it answers, and the network may bring it twice: so of several sendings one is left besides
+    /// the one that was answered, however many refusals came.
+    fn at_worst(&self) -> u32 {
+        match self.sent {
+            0 | 1 => self.left(),
+            _ => self.left().max(2),
+        }
+    }
 }
 
 /// A socket, and what is known of the servers.
@@ -74,8 +99,8 @@ struct Question {
     until: Time,
     length: usize,
     sent: u32,
-    /// How often it was sent to each, less how often that one said that it was not even begun.
-    in_doubt: BTreeMap<NodeId, u32>,
+    /// How often it was sent to each, and how often that one said that it was not even begun.
+    in_doubt: BTreeMap<NodeId, Doubt>,
     /// How often one node named another since the last pause.
     hops: u32,
     wait: Duration,
@@ -151,7 +176,8 @@ impl Exchange {
             if let Some(outcome) = answer {
                 return Ok(Answered {
                     outcome,
-                    in_doubt: question.in_doubt.values().sum(),
+                    in_doubt: question.in_doubt.values().map(Doubt::left).sum(),
+                    at_worst: question.in_doubt.values().map(Doubt::at_worst).sum(),
                 });
             }
         }
@@ -207,7 +233,7 @@ impl Exchange {
         self.send(question.length);
         question.sent += 1;
         let asked = self.target;
-        *question.in_doubt.entry(asked).or_default() += 1;
+        question.in_doubt.entry(asked).or_default().sent += 1;
         let by = question.until.min(self.now() + question.wait);
         let Some(outcome) = self.hear(question, Some(asked), by) else {
             // Once more if the datagram was lost, but by way of the others.
@@ -320,9 +346,9 @@ impl Exchange {
             }
             // It may come late, when somebody else is asked already.
             if matches!(outcome, Outcome::NotLeader { .. } | Outcome::Busy)
-                && let Some(doubts) = question.in_doubt.get_mut(&from)
+                && let Some(doubt) = question.in_doubt.get_mut(&from)
             {
-                *doubts = doubts.saturating_sub(1);
+                doubt.refused += 1;
             }
             if asked == Some(from) || ends(&outcome) {
                 if self.servers.contains_key(&from) {

@@ -175,3 +175,35 @@ fn what_a_follower_refused_late_is_not_in_doubt() {
     }
     panic!("it was sent again every time");
 }
+
+/// The change was made by the first sending, whose answer was lost; then node 1 lost the lead, and says so in a datagram that the network
+/// brings twice.
+#[test]
+fn a_refusal_to_lead_that_comes_twice_takes_no_doubt_away() {
+    let four = Some(Listed {
+        voter: false,
+        address: Some(at(4)),
+    });
+    let fake = lists(four, |sent, change| {
+        let Change::AddLearner { id, .. } = change else {
+            panic!("{change:?}")
+        };
+        match sent {
+            1 => vec![],
+            2 => vec![
+                (1, Outcome::NotLeader { leader: None }),
+                (1, Outcome::NotLeader { leader: None }),
+            ],
+            _ => vec![(
+                1,
+                Outcome::Refused(Refused::Change(BadChange::AlreadyAMember(id))),
+            )],
+        }
+    });
+    let change = Change::AddLearner {
+        id: FOUR,
+        address: "127.0.0.1:4".into(),
+    };
+    let made = client(&fake, 1, PATIENCE).change_members(change);
+    assert!(made.is_ok(), "{made:?}");
+}

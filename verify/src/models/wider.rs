@@ -1,16 +1,24 @@
 //! The questions of the other models where more comes together: more nodes, more answers, more crash points. The small ones stay, for a mistake should be
 //! found by the smallest check that can.
 
+mod callers;
+mod crashes;
+
 use biglock::rules::{Answer, Body, Refusal};
-use biglock::{Message, NodeId, Stopped};
+use biglock::{Message, NodeId, Term};
 
 use super::votes::{candidate, disturb, pass_time, pass_time_and_stop, receive, see_through};
 use crate::harness::{GATED, Model};
-use crate::world::{
-    ASK_AGAIN, NEXT_DEADLINE, NodeSpec, Wire, World, at, command, heartbeat, message, noop, request,
-};
+use crate::world::{ASK_AGAIN, NEXT_DEADLINE, NodeSpec, Wire, World, heartbeat, message, request};
 
-pub const MODELS: &[Model] = &[
+/// All of them.
+pub fn all() -> impl Iterator<Item = &'static Model> {
+    [MODELS, crashes::MODELS, callers::MODELS]
+        .into_iter()
+        .flatten()
+}
+
+const MODELS: &[Model] = &[
     Model {
         name: "wider-votes-5",
         property: "a candidate of 5 leads exactly if a majority granted, whatever each of the four others says, and whether it says anything",
@@ -40,18 +48,16 @@ pub const MODELS: &[Model] = &[
         ..GATED
     },
     Model {
-        name: "wider-entries-crash",
-        property: "what a follower told its leader that it has decides, after a crash at any point, to whom it gives its vote",
+        name: "wider-leaderships",
+        property: "whoever waits for a leader, for a term or for the end of both wakes, through three leaderships",
         threads: 3,
         goals: &[
-            "told nothing",
-            "told one entry",
-            "told all entries",
-            "voted for the shorter log",
-            "kept its vote",
+            "a change of leadership",
+            "saw leader 2",
+            "saw leader 3",
+            "saw leader 4",
         ],
-        crashes: true,
-        body: entries_crash,
+        body: leaderships,
         ..GATED
     },
 ];
@@ -160,42 +166,26 @@ fn candidates_of_5(world: &World) {
     });
 }
 
-/// Node 2 leads term 1 and sends two entries after its no-op; node 3, which has the no-op alone, asks for a vote after the crash.
-fn entries_crash(world: &World) {
-    let node = world.node(NodeSpec::new(1, 3).hard_state(1, None));
-    world.elected(2, 1, 3);
-    let first = world.append((2, 1, 1), at(0, 0), vec![noop(1)], 0);
-    let second = world.append(
-        (2, 1, 1),
-        at(1, 1),
-        vec![command(1, "a"), command(1, "b")],
-        0,
-    );
-    receive(world, &node, "receiver", [first, second]);
-    let writes = node.clone();
-    world.thread("disk", move |outside| writes.disk_loop(outside));
-    let there = world.clone();
-    world.thread("crash", move |outside| {
-        there.crash(1);
-        let told = there.told_up_to(1, 1);
-        there.reached(match told {
-            0 => "told nothing",
-            1 => "told one entry",
-            _ => "told all entries",
+/// Three leaders in three terms.
+fn leaderships(world: &World) {
+    let node = world.node(NodeSpec::new(1, 5));
+    for (leader, term) in [(2, 1), (3, 2), (4, 3)] {
+        world.elected(leader, term, 5);
+    }
+    let beats = [(2, 1), (3, 2), (4, 3)].map(|(leader, term)| heartbeat(leader, 1, term));
+    receive(world, &node, "receiver", beats);
+    let (there, waiter) = (world.clone(), node.clone());
+    world.thread("caller a", move |outside| {
+        let found = waiter.await_leadership(outside, None, |seen| seen.leader.is_some());
+        there.reached(match found.expect("nobody stops the node").leader {
+            Some(NodeId(2)) => "saw leader 2",
+            Some(NodeId(3)) => "saw leader 3",
+            _ => "saw leader 4",
         });
-        let again = there.restart(NodeSpec::new(1, 3));
-        let mut vote = request(3, 1, 2);
-        if let Body::RequestVote { last, .. } = &mut vote.body {
-            *last = at(1, 1);
-        }
-        again.receive(outside, there.said(vote));
-        match there.vote_of(1, 2) {
-            Some(_) => {
-                assert!(told <= 1, "it told node 2 that it has {told} entries");
-                there.reached("voted for the shorter log");
-            }
-            None => there.reached("kept its vote"),
-        }
-        node.stop(outside, Stopped::Shutdown);
+    });
+    world.thread("caller b", move |outside| {
+        let found = node.await_leadership(outside, None, |seen| seen.term >= Term(3));
+        let leader = found.expect("nobody stops the node").leader;
+        assert_eq!(leader, Some(NodeId(4)), "who waits for term 3 wakes in it");
     });
 }

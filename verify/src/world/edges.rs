@@ -190,6 +190,7 @@ impl Transport for ModelWire {
 /// A state machine that remembers every command, and replies with it.
 pub(super) struct ModelMachine {
     pub(super) node: NodeId,
+    pub(super) boot: u64,
     pub(super) instant: bool,
     pub(super) world: World,
     /// What it has applied: index and command.
@@ -200,9 +201,12 @@ impl StateMachine for ModelMachine {
     fn apply(&mut self, at: Applied, command: &[u8]) -> Bytes {
         let last = self.done.last().map_or(0, |(index, _)| *index);
         let mut ledger = self.world.ledger();
-        ledger.applies(self.node, last, at.index, command);
         let command = Bytes::copy_from_slice(command);
-        *ledger.ran.entry((self.node, command.clone())).or_default() += 1;
+        // What a machine does that has crashed never happened.
+        if ledger.alive(self.node, self.boot) {
+            ledger.applies(self.node, last, at.index, &command);
+            *ledger.ran.entry((self.node, command.clone())).or_default() += 1;
+        }
         self.done.push((at.index, command.clone()));
         command
     }
