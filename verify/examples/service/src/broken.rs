@@ -1,8 +1,8 @@
 //! The same service, as one would write it first. Each of these compiles, passes its tests, and is found by a check.
 
-use biglock::Outside;
+use biglock::{Outside, Undecided};
 
-use crate::{Account, Command, Failed, Known};
+use crate::{Account, Command, Failed, Known, Receipt};
 
 impl Account {
     /// Looks whether there is enough, and then sets the balance: but what was seen may have changed before the vault hears of it. (A section, a proposal, and
@@ -40,6 +40,17 @@ impl Account {
             };
         });
         Ok(receipt.done)
+    }
+
+    /// Asks again if nobody can tell what became of it: but it may have been done, and then it is done twice.
+    ///
+    /// # Errors
+    /// If it is not known to be done.
+    pub fn deposit_again(&self, outside: &mut Outside, amount: u64) -> Result<Receipt, Failed> {
+        match self.deposit(outside, amount) {
+            Err(Failed::Undecided(Undecided::Unknown)) => self.deposit(outside, amount),
+            known => known,
+        }
     }
 
     /// Books it here, answers at once, and tells the cluster: but what was not waited for may never be committed.

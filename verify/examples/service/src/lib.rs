@@ -9,9 +9,10 @@ mod vault;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use biglock::lock::{Guarded, Look, Monitor, Outside};
-use biglock::{Node, ProposeError, Undecided};
+use biglock::{Node, ProposeError, SessionReply, SessionRequest, Undecided};
 
 pub use vault::{Command, Receipt, Vault};
 
@@ -94,11 +95,61 @@ impl Account {
         self.run(outside, Command::Withdraw(amount))
     }
 
+    /// Opens a session, in which a command that is sent again is done once.
+    ///
+    /// # Errors
+    /// If it is not known to be open.
+    pub fn open_session(&self, _: &Outside) -> Result<u64, Failed> {
+        let patience = Duration::from_secs(3600);
+        match self.ask(SessionRequest::Open { patience })? {
+            SessionReply::Opened { session } => Ok(session),
+            other => unreachable!("a session is opened, not {other:?}"),
+        }
+    }
+
+    /// Puts so much into the account, once: the first deposit of this session. If nobody can tell what became of it, it is sent again with its number.
+    ///
+    /// # Errors
+    /// If it is not known to be done, although it was sent twice.
+    pub fn deposit_once(
+        &self,
+        outside: &mut Outside,
+        session: u64,
+        amount: u64,
+    ) -> Result<Receipt, Failed> {
+        let call = SessionRequest::Call {
+            session,
+            sequence: 1,
+            seen: 1,
+            command: Command::Deposit(amount).encode(),
+        };
+        let reply = match self.ask(call.clone()) {
+            Err(Failed::Undecided(Undecided::Unknown)) => self.ask(call),
+            known => known,
+        };
+        let receipt = match reply? {
+            SessionReply::Done(reply) => Receipt::decode(&reply),
+            _ => None,
+        };
+        let receipt = receipt.ok_or(Failed::Undecided(Undecided::Unknown))?;
+        self.note(outside, receipt);
+        Ok(receipt)
+    }
+
+    fn ask(&self, request: SessionRequest) -> Result<SessionReply, Failed> {
+        let call = self.node.call(request).map_err(Failed::Refused)?;
+        call.wait().map_err(Failed::Undecided)
+    }
+
     fn run(&self, outside: &mut Outside, command: Command) -> Result<Receipt, Failed> {
         let receipt = self.propose(outside, command)?;
+        self.note(outside, receipt);
+        Ok(receipt)
+    }
+
+    fn note(&self, outside: &mut Outside, receipt: Receipt) {
         self.known
             .enter(outside, "note the receipt", |known| known.learn(receipt));
-        Ok(receipt)
     }
 
     /// Has the vault decide. This waits: so it asks for the permission, and while the monitor is held there is none to give (it does not compile).

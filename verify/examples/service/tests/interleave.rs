@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use account::{Account, Failed, Known, Vault};
+use account::{Account, Failed, Known, Receipt, Vault};
 use biglock::{Node, Outside, Time, Undecided};
 use biglock_verify::check::{Check, Setup, Stage, main as check};
 
@@ -56,6 +56,20 @@ const CHECKS: &[Check] = &[
         given_up,
     )
     .reaches(&["the next heartbeat", "given up", "shut down"]),
+    Check::new(
+        "in-doubt",
+        "a deposit in doubt is sent again, with its number in a session, and made once",
+        3,
+        |stage| in_doubt(stage, |account, outside, session| account.deposit_once(outside, session, 10)),
+    )
+    .reaches(&["sent once", "sent again"]),
+    Check::new(
+        "in-doubt-without-a-session",
+        "broken: a deposit in doubt is sent again, although it may have been made",
+        3,
+        |stage| in_doubt(stage, |account, outside, _| account.deposit_again(outside, 10)),
+    )
+    .finds("was wanted once, and made twice"),
     Check::new(
         "deposed",
         "the node is deposed and shut down at any moment: who hears that it was paid was paid, and everybody hears something",
@@ -205,5 +219,35 @@ fn given_up(stage: &Stage) {
     stage.thread("time", move |outside| {
         there.pass_time(outside, Time::from_millis(600));
         assert!(node.shutdown().is_ok());
+    });
+}
+
+type Deposit = fn(&Account, &mut Outside, u64) -> Result<Receipt, Failed>;
+
+/// Time may pass while a deposit is under way: then the node says that it can't tell what becomes of it, and commits it all the same.
+fn in_doubt(stage: &Stage, deposit: Deposit) {
+    let vault = Vault::default();
+    let node = stage.leader(Setup::default().upkeep(), vault.clone());
+    let account = account_on(stage, node.clone());
+    let session = account.open_session(&Outside::claim("setup"));
+    let session = session.expect("it leads");
+    let before = node.status().last.index;
+    let there = stage.clone();
+    stage.thread("ann", move |outside| {
+        deposit(&account, outside, session).expect("time passes once");
+        there.reached(match node.status().last.index - before {
+            1 => "sent once",
+            _ => "sent again",
+        });
+    });
+    let there = stage.clone();
+    stage.thread("time", move |outside| {
+        there.pass_time(outside, Time::from_millis(600));
+    });
+    stage.finally(move || {
+        assert!(
+            vault.balance() == 10,
+            "a deposit was wanted once, and made twice"
+        );
     });
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use account::{Account, Failed, Known, Vault};
+use account::{Account, Failed, Known, Receipt, Vault};
 use biglock::lock::{Monitor, Outside};
 use biglock::{Config, LocalNetwork, MemoryStorage, Node};
 
 type Withdraw = fn(&Account, &mut Outside) -> Result<bool, Failed>;
+type Deposit = fn(&Account, &mut Outside, u64) -> Result<Receipt, Failed>;
 
 #[test]
 fn money_comes_and_goes() {
@@ -16,6 +17,10 @@ fn money_comes_and_goes() {
         |account, outside| account.withdraw_what_was_seen(outside, 10),
         |account, outside| account.withdraw_and_overwrite(outside, 10),
         |account, outside| Ok(account.withdraw_before_it_is_committed(outside, 10)),
+    ];
+    let deposits: [Deposit; 2] = [
+        |account, outside, session| account.deposit_once(outside, session, 10),
+        |account, outside, _| account.deposit_again(outside, 10),
     ];
     for withdraw in versions {
         let vault = Vault::default();
@@ -39,5 +44,12 @@ fn money_comes_and_goes() {
         assert_eq!(account.balance(&mut outside), 5);
         node.read().expect("it leads");
         assert_eq!(vault.balance(), 5);
+
+        // With an answer at once, nothing needs to be sent again.
+        let session = account.open_session(&outside).expect("it leads");
+        for (number, deposit) in (1..).zip(deposits) {
+            deposit(&account, &mut outside, session).expect("it leads");
+            assert_eq!(vault.balance(), 5 + 10 * number);
+        }
     }
 }
