@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::codec::{Ask, Listed, MAX_DATAGRAM, Outcome, Refused, SAFE_DATAGRAM, is_max_datagram};
 pub use error::{ClientError, Heard};
-use exchange::{Answered, Exchange, Whom};
+use exchange::{Exchange, Whom};
 pub use kv::{KvClient, Swapped, kv_reader};
 
 /// What a [`Client`] is told. Make one with [`ClientConfig::new`] and change what you need.
