@@ -119,7 +119,8 @@ fn what_a_real_cluster_did_is_in_the_specification() {
     assert!(assumed.iter().any(|&many| many > 0), "{assumed:?}");
 }
 
-/// Node 1 runs without a trace at first, and of three nodes two are there: so it led, or it voted.
+/// Node 1 runs without a trace at first, and of three nodes two are there: so it led, or it voted. If it voted, what it comes back with tells that, and
+/// nothing has to be assumed.
 #[test]
 fn a_node_that_ran_without_a_trace_is_named_and_no_rule_is_broken() {
     let cluster = Cluster::new();
@@ -131,7 +132,6 @@ fn a_node_that_ran_without_a_trace_is_named_and_no_rule_is_broken() {
     cluster.put("pear");
     stop(nodes);
     let summary = check_files(&cluster.traces()).unwrap_or_else(|why| panic!("{why}"));
-    assert!(summary.assumed > 0, "{summary}");
     let said = summary.to_string();
     says(
         &said,
