@@ -30,7 +30,7 @@
 //! | [`jobs`] | runs models as processes, over the cores, with progress |
 //! | `here`, `rows` | one model in a process of its own; its row |
 //!
-//! The program has one file more, `stacks`, with the only unsafe code of the tree: it is what makes executions cheap. This library has none.
+//! The program has one file more, `stacks`, with the only unsafe code that takes part in a check: it is what makes executions cheap. This library has none.
 
 #![forbid(unsafe_code)]
 
