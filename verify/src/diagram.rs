@@ -14,7 +14,7 @@ mod threads;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use canvas::STYLE;
+pub use canvas::{MARK, STYLE};
 pub use threads::of_threads;
 
 /// What ends an execution in which whoever is left waits.

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use self::brute::Rules;
 use self::program::Program;
-use crate::report::thousands;
+use crate::report::{ModelRow, thousands};
 
 /// How many programs a row has, and of which seed.
 pub const PROGRAMS: u64 = 1_000;
@@ -238,7 +238,12 @@ fn shrink(
     }
 }
 
-/// What it means that all rows of it passed.
+/// Whether this row shows that the two agree. Others of its level show something else.
+pub fn agrees(row: &ModelRow) -> bool {
+    row.name == CHECKS[0].name && row.passed()
+}
+
+/// What that means.
 pub fn agree() -> String {
     let programs = thousands(PROGRAMS);
     format!("Loom and a brute force agree, in {programs} random programs.")

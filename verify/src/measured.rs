@@ -50,6 +50,18 @@ pub enum Measured {
     },
 }
 
+impl Measured {
+    /// How much there is to search if nothing is broken; of what searches nothing, nothing.
+    pub fn without_the_bug(&self) -> Option<u64> {
+        match *self {
+            Measured::Threads { of, .. }
+            | Measured::Programs { of, .. }
+            | Measured::Messages { of, .. } => Some(of),
+            Measured::Compiler | Measured::Test | Measured::Seeds { .. } => None,
+        }
+    }
+}
+
 /// What a search sees that allows only so many preemptions in an execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounded {

@@ -48,26 +48,33 @@ pub struct Report {
 }
 
 impl Report {
-    /// Makes the folder and writes a page that says that the run has not ended: what was there of an earlier run is gone.
+    /// Makes the folder and writes a page that says that the run has not ended: what was there of an earlier run is gone, and nothing else.
     ///
     /// # Errors
-    /// If the folder can't be made or written to.
+    /// If the folder can't be made or written to, or if somebody else's page is there.
     pub fn begin(folder: &Path, command: &str) -> Result<Report, String> {
         let wrong = |e| {
             let folder = folder.display();
             format!("can't make {folder}: {e}; name a folder that exists or can be made")
         };
         fs::create_dir_all(folder).map_err(wrong)?;
-        // Pictures of what broke then would look like this run's.
-        for file in fs::read_dir(folder).map_err(wrong)?.flatten() {
-            let path = file.path();
-            if path.extension().is_some_and(|kind| kind == "svg") {
-                fs::remove_file(path).map_err(wrong)?;
-            }
-        }
         let report = Report {
             folder: folder.into(),
         };
+        let page = report.page();
+        if page.exists() && !has(&page, GENERATOR) {
+            let page = page.display();
+            return Err(format!(
+                "{page} is no report, and stays as it is; name another folder"
+            ));
+        }
+        // Pictures of what broke then would look like this run's. Others are not ours to remove.
+        for file in fs::read_dir(folder).map_err(wrong)?.flatten() {
+            let path = file.path();
+            if path.extension().is_some_and(|kind| kind == "svg") && has(&path, diagram::MARK) {
+                fs::remove_file(path).map_err(wrong)?;
+            }
+        }
         report.write("index.html", &unfinished(command))?;
         Ok(report)
     }
@@ -119,6 +126,14 @@ impl Report {
     }
 }
 
+/// By this a page is known as one of ours.
+const GENERATOR: &str = "biglock-verify";
+
+/// Whether it is a text that has this in it.
+fn has(file: &Path, mark: &str) -> bool {
+    fs::read_to_string(file).is_ok_and(|text| text.contains(mark))
+}
+
 fn page(title: &str, body: Markup) -> String {
     let page = html! {
         (DOCTYPE)
@@ -126,6 +141,7 @@ fn page(title: &str, body: Markup) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="generator" content=(GENERATOR);
                 title { (title) }
                 style { (PreEscaped(STYLE)) (PreEscaped(diagram::STYLE)) }
             }
@@ -181,7 +197,7 @@ pub fn of_models(rows: &[ModelRow], scope: &Scope) -> String {
         }
         @if !checkers.is_empty() {
             h2 { "The checker itself" }
-            p { "Random programs are run by loom and by a brute force that knows nothing of it. They must reach the same ends and the same deadlocks." }
+            p { "What searches is itself compared with something that does it otherwise; each row says with what. A difference would fail it." }
             (model_table(&checkers))
         }
         @if !found.is_empty() {

@@ -153,11 +153,30 @@ impl ModelRow {
         });
     }
 
-    /// It is broken on purpose: what it failed with must say this, and then that is what was found.
+    /// An execution has broken, of which there is a picture with nothing in it.
+    #[cfg(test)]
+    pub fn breaks(&mut self, message: &str) {
+        self.failure = Some(Failure {
+            message: message.into(),
+            diagram: None,
+            drawing: Some(Diagram {
+                lanes: Vec::new(),
+                story: crate::diagram::Story::Threads(Vec::new()),
+                broken: message.into(),
+            }),
+        });
+    }
+
+    /// It is broken on purpose: an execution must have broken, and said this. Then that is what was found. A search that failed otherwise, for what it
+    /// never reached or because its process died, has found nothing, whatever it says.
     pub fn expect(&mut self, says: &str) {
-        let picture = |failure: &Failure| failure.diagram.as_deref().unwrap_or("").contains(says);
+        let found = |failure: &Failure| {
+            let picture = failure.diagram.as_deref().unwrap_or_default();
+            let broke = failure.drawing.is_some();
+            broke && (failure.message.contains(says) || picture.contains(says))
+        };
         match self.failure.take() {
-            Some(failure) if failure.message.contains(says) || picture(&failure) => {
+            Some(failure) if found(&failure) => {
                 self.found = Some(failure);
             }
             Some(failure) => {
@@ -357,11 +376,6 @@ impl Golden {
         Golden(text.lines().filter_map(line).collect())
     }
 
-    /// The count that is kept of this one.
-    pub fn of(&self, name: &str) -> Option<u64> {
-        self.0.get(name).copied()
-    }
-
     /// The same as text.
     pub fn print(&self) -> String {
         let lines = self
@@ -427,13 +441,22 @@ mod tests {
         assert!(!missed.passed());
         let broke = |message: &str| {
             let mut row = row(10, false, 0);
-            row.fail(message);
+            row.breaks(message);
             row.expect("money is missing");
             row.judge();
             row
         };
         assert!(broke("execution 3: money is missing").passed());
         assert!(!broke("execution 3: there is too much money").passed());
+        let mut died = row(10, false, 0);
+        died.fail("its process ended without a word: money is missing");
+        died.expect("money is missing");
+        assert!(!died.passed());
+        let mut missed = row(10, true, 0);
+        missed.goals = [("money is missing".to_string(), 0)].into();
+        missed.judge();
+        missed.expect("money is missing");
+        assert!(!missed.passed(), "no execution has found it");
     }
 
     #[test]

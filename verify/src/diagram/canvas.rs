@@ -10,6 +10,9 @@ use super::text::cut;
 /// The looks of a diagram, by light and by dark.
 pub const STYLE: &str = include_str!("style.css");
 
+/// What every diagram begins with: by it a file is known as one of ours.
+pub const MARK: &str = "<svg class=\"diagram\"";
+
 /// How wide a character is, in tenths of a pixel, at most; how high a line is.
 const CHARACTER: i32 = 73;
 pub(super) const LINE: i32 = 16;
@@ -251,7 +254,8 @@ impl<'a> Canvas<'a> {
         self.arrows.push(shape);
     }
 
-    /// The foot: what broke, and how to read it all. Then the whole drawing; `name` is that of the history, and unique in its page.
+    /// The foot: what broke, and how to read it all. Then the whole drawing, which begins with the [`MARK`]; `name` is that of the history, and
+    /// unique in its page.
     pub(super) fn finish(mut self, name: &str, legend: &str, style: bool) -> Markup {
         let diagram = self.diagram;
         self.y += PAD;

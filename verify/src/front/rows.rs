@@ -69,12 +69,14 @@ impl Job {
     /// Its row, once its process has ended.
     pub fn ended(&self, ended: std::io::Result<Ended>) -> ModelRow {
         let mut row = row_of(self.row(), ended);
-        if let (Job::Check(_), Some(failure)) = (self, &mut row.failure) {
-            // Its only picture is the message once more.
-            (failure.diagram, failure.drawing) = (None, None);
-        }
         if let Some(says) = self.finds() {
             row.expect(says);
+        }
+        if let Job::Check(_) = self {
+            // Its only picture is the message once more.
+            for failure in [&mut row.failure, &mut row.found].into_iter().flatten() {
+                (failure.diagram, failure.drawing) = (None, None);
+            }
         }
         row
     }

@@ -273,10 +273,11 @@ fn the_page_has_a_ledger_by_rule_and_what_was_not_checked() {
 #[test]
 fn what_was_found_on_purpose_is_no_failure_and_is_drawn() {
     let mut found = broken("course-bank-two-sections");
+    found.bounds = [("preemptions".to_string(), 2)].into();
     found.expect("two <leaders>");
     let page = of_models(&[row("good", true), found], &Scope::default());
     let text = seen(&page);
-    assert!(text.contains("Broken on purpose"));
+    assert!(text.contains("Broken on purpose") && !text.contains("within bounds alone"));
     assert!(!text.contains("Not exhausted") && !text.contains("What is wrong"));
     assert!(text.contains("1 of 1 model holds"));
     assert!(text.contains("<svg"));
@@ -331,6 +332,30 @@ fn a_folder_that_cannot_be_written_to_is_an_error_before_anything_runs() {
     let wrong = Report::begin(folder.path(), "").unwrap_err();
     assert!(wrong.contains("index.html"), "{wrong}");
     check_whole(&unfinished("cargo verify"));
+}
+
+#[test]
+fn only_what_an_earlier_run_has_written_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let logo = "<svg xmlns='http://www.w3.org/2000/svg'/>";
+    std::fs::write(at("logo.svg"), logo).unwrap();
+    std::fs::write(at("index.html"), "<h1>my own page</h1>").unwrap();
+    let wrong = Report::begin(folder.path(), "").unwrap_err();
+    assert!(wrong.contains("name another folder"), "{wrong}");
+    let page = std::fs::read_to_string(at("index.html")).unwrap();
+    assert_eq!(page, "<h1>my own page</h1>");
+
+    std::fs::remove_file(at("index.html")).unwrap();
+    for broke in [true, false] {
+        let report = Report::begin(folder.path(), "").unwrap();
+        assert!(!report.file("a").exists(), "the picture of an earlier run");
+        if broke {
+            report.models(&[broken("a")], &Scope::default()).unwrap();
+            assert!(report.file("a").exists());
+        }
+    }
+    assert_eq!(std::fs::read_to_string(at("logo.svg")).unwrap(), logo);
 }
 
 fn bug(id: &str, story: &str) -> Bug {

@@ -180,7 +180,7 @@ impl Nursery {
         let of = |file: &str| {
             let path = self.root.join("verify").join(file);
             let kept = Golden::parse(&fs::read_to_string(path).ok()?);
-            kept.of(name)
+            kept.count(name)
         };
         of("models.golden")
             .or_else(|| of("orders.golden"))

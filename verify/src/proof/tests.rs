@@ -131,7 +131,7 @@ fn the_ledger_says_what_this_run_shows_and_what_it_does_not() {
         told,
         "1 of 2 rules hold in all that stands for them, 0 in the part of it that ran; for 1 nothing ran"
     );
-    rows[0].fail("two leaders");
+    rows[0].breaks("two leaders");
     rows[0].expect("two leaders");
     assert!(
         text(&all, &rows).contains("x. This run: not run."),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use biglock::node::{Decided, Reply, Shared, Undecided};
-use biglock::rules::{Answer, Appended, Body, Raft, RoleKind};
+use biglock::rules::{Answer, Appended, Beat, Body, Raft, RoleKind};
 use biglock::{Entry, Message, NodeId, Payload, Position, Stored, Term};
 use bytes::Bytes;
 
@@ -329,8 +329,9 @@ impl Ledger {
         }
         let left_for = self.left_for(to);
         let body = match request.body {
-            Body::AppendEntries { beat, .. } if left_for > term => Body::AppendReply {
-                beat,
+            // Without the round: in a later term it would confirm what it was not sent for.
+            Body::AppendEntries { .. } if left_for > term => Body::AppendReply {
+                beat: Beat::default(),
                 answer: Appended::Stale,
             },
             Body::AppendEntries {
