@@ -259,6 +259,11 @@ fn string_end(chars: &[char], mut at: usize) -> usize {
 
 /// Every file under `core/src`, by its path there.
 fn sources() -> Vec<(String, String)> {
+    sources_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+}
+
+/// Every file under this folder, by its path there.
+fn sources_of(root: &Path) -> Vec<(String, String)> {
     fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).expect("a folder") {
             let path = entry.expect("an entry").path();
@@ -269,11 +274,10 @@ fn sources() -> Vec<(String, String)> {
             }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    walk(&root, &mut files);
+    walk(root, &mut files);
     let name = |file: &Path| {
-        let parts = file.strip_prefix(&root).expect("under the root").iter();
+        let parts = file.strip_prefix(root).expect("under the root").iter();
         parts
             .map(|part| part.to_string_lossy())
             .collect::<Vec<_>>()
@@ -292,6 +296,41 @@ fn the_house_is_tidy() {
         .flat_map(|(path, source)| broken(path, source))
         .collect();
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+/// The compiler denies unsafe code to every package; who asks to be excepted can be counted.
+#[test]
+fn one_file_of_the_workspace_has_unsafe_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut unsafe_files = Vec::new();
+    for package in ["core", "net-udp", "verify", "benches"] {
+        for folder in ["src", "tests", "benches", "examples"] {
+            let folder = format!("{package}/{folder}");
+            if !root.join(&folder).is_dir() {
+                continue;
+            }
+            for (path, source) in sources_of(&root.join(&folder)) {
+                if path.ends_with(".rs") && code_of(&source).lines().any(|l| names(l, "unsafe")) {
+                    unsafe_files.push(format!("{folder}/{path}"));
+                }
+            }
+        }
+    }
+    assert_eq!(unsafe_files, ["verify/src/stacks.rs"]);
+}
+
+/// Who waits for what is told section by section, so a section that is not told of may hide a wake-up.
+#[test]
+fn every_section_of_the_lock_is_told_of_in_its_page() {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(core.join("LOCKING.md")).expect("a page");
+    let engine = fs::read_to_string(core.join("src/node/engine.rs")).expect("a source");
+    let sections = engine.split(".enter(").skip(1);
+    let sections: Vec<&str> = sections.filter_map(|call| call.split('"').nth(1)).collect();
+    assert!(sections.len() > 15 && sections.contains(&"campaign"));
+    for section in sections {
+        assert!(page.contains(&format!("\"{section}\"")), "{section}");
+    }
 }
 
 /// Each rule can fail, and stays silent where it does not apply.

@@ -43,10 +43,10 @@ struct Args {
     #[arg(long, requires = "bugs", conflicts_with_all = ["also", "list"])]
     measure: bool,
     /// Search larger sizes as well: for a night.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "bugs")]
     deep: bool,
     /// Check the traces of a real cluster instead: the files that its nodes wrote with `biglock node --trace FILE`, all of them.
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "report")]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["list", "show", "json", "report", "bless", "jobs", "exact", "bugs", "deep", "fresh_stacks"])]
     trace: Vec<PathBuf>,
     /// Compare loom with a brute force on this many random programs, instead of the few of an ordinary run.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["bugs", "list", "filter", "bless", "json", "report", "trace", "deep", "show"])]
@@ -61,7 +61,7 @@ struct Args {
     #[arg(long, hide = true, value_name = "MODEL")]
     child: Option<String>,
     /// Give each execution of a model new stacks, instead of those of the last: slower, and nothing else may change.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "bugs")]
     fresh_stacks: bool,
     #[command(flatten)]
     how: child::How,
@@ -307,7 +307,7 @@ fn scope(args: &Args) -> Scope {
     Scope {
         command: command(),
         filter: args.options.filter.clone(),
-        exact: args.options.exact && !args.bugs,
+        exact: args.options.exact,
         golden: GOLDEN[0].into(),
         ..Scope::default()
     }

@@ -168,7 +168,7 @@ fn every_page_says_how_hard_its_bug_is_to_find() {
         let checks: Vec<String> = bug.checks().map(Check::to_string).collect();
         assert_eq!(
             names, checks,
-            "{}: `cargo verify --bugs {}: --measure --bless`",
+            "{}: `cargo verify --bugs {} --exact --measure --bless`",
             bug.id, bug.id
         );
         for (check, (_, measured)) in bug.checks().zip(&bug.measured) {
@@ -182,7 +182,7 @@ fn every_page_says_how_hard_its_bug_is_to_find() {
             assert!(fits, "{}: {check} and {measured}", bug.id);
             if let Some(of) = measured.without_the_bug() {
                 let kept = kept.iter().find_map(|kept| kept.count(&check.to_string()));
-                let again = format!("cargo verify --bugs {}: --measure --bless", bug.id);
+                let again = format!("cargo verify --bugs {} --exact --measure --bless", bug.id);
                 assert_eq!(Some(of), kept, "{}: {check}: `{again}`", bug.id);
             }
         }

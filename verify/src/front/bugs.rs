@@ -13,8 +13,11 @@ use super::{Args, command, print_report, root, scope};
 pub(super) fn run_bugs(args: &Args) -> Result<bool, String> {
     let wanted = |bug: &Bug| {
         let name = format!("{}: {}", bug.id, bug.title).to_lowercase();
-        let part = |part: &String| bug.id == *part || name.contains(&part.to_lowercase());
-        args.options.filter.as_ref().is_none_or(part)
+        match &args.options.filter {
+            Some(whole) if args.options.exact => bug.id.eq_ignore_ascii_case(whole),
+            Some(part) => name.contains(&part.to_lowercase()),
+            None => true,
+        }
     };
     let mut bugs = catalogue::read(root())?;
     let all = bugs.len();
