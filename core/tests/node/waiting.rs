@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use biglock::rules::{Appended, Beat, Body, Change, ChangeRefused};
 use biglock::{
-    ChangeError, MemoryStorage, NoLeader, NodeId, ReadError, Stopped, TransferError, Undecided,
+    ChangeError, MemoryStorage, NoLeader, NodeId, Position, ReadError, Stopped, Term,
+    TransferError, Undecided,
 };
 
 use crate::harness::{
@@ -179,7 +180,7 @@ fn whoever_promotes_a_learner() {
     bench.deliver(3, 1, matched(3));
     waiting.result().unwrap();
 
-    // One that is silent is given up by the clock,
+    // One that is silent is given up by the clock, at 300 ms and three of the longest election timeouts,
     let node = bench.node.clone();
     let adding = begin("add", move || node.change_members(&add(5)));
     bench.until_left("change the members");
@@ -190,7 +191,10 @@ fn whoever_promotes_a_learner() {
     let node = bench.node.clone();
     let waiting = begin("promote", move || node.change_members(&promoted(5)));
     bench.until_waits("caller", "a learner");
-    bench.tick(5000);
+    bench.tick(1199);
+    bench.until_waits("leader", "the next heartbeat");
+    assert!(!waiting.has_ended());
+    bench.tick(1200);
     let refused = waiting.result();
     let missing = ChangeRefused::CatchingUp { entries: 4 };
     assert!(
@@ -264,6 +268,40 @@ fn a_transfer_is_given_up_by_the_clock() {
         "{ended:?}"
     );
     assert!(bench.node.propose(b"x".as_slice()).is_ok());
+}
+
+/// Between two leaders there is none: that is no end yet, for the one to whom it was handed over may still be elected.
+#[test]
+fn a_transfer_waits_until_somebody_leads_again() {
+    let begin_at = |bench: &Bench| {
+        let node = bench.node.clone();
+        let waiting = begin("transfer", move || node.transfer_leadership(3));
+        bench.until_waits("caller", "the transfer");
+        let last = Position {
+            index: 1,
+            term: Term(1),
+        };
+        let handed_over = true;
+        bench.deliver(3, 2, Body::RequestVote { last, handed_over });
+        bench.until_waits("caller", "the transfer");
+        assert_eq!(bench.node.leadership().leader, None);
+        waiting
+    };
+    let bench = leader_of_three(MemoryStorage::new(), ());
+    let waiting = begin_at(&bench);
+    bench.deliver(3, 2, heartbeat());
+    let seen = waiting.result().expect("it leads");
+    assert_eq!((seen.term, seen.leader), (Term(2), Some(NodeId(3))));
+
+    // But not for ever, if nobody does.
+    let bench = leader_of_three(MemoryStorage::new(), ());
+    let waiting = begin_at(&bench);
+    bench.tick(1200);
+    let ended = waiting.result();
+    assert!(
+        matches!(ended, Err(TransferError::Failed(seen)) if seen.leader.is_none()),
+        "{ended:?}"
+    );
 }
 
 /// A slow disk holds up what must be durable, and no heartbeat. One that is stuck is no leader's: it steps down, and says why.
