@@ -109,7 +109,7 @@ impl Check {
             Check::Model(_) => "threads",
             Check::Compiler(_) => "compiler",
             Check::Test { target, .. } if target == "lab" => "simulation",
-            Check::Test { .. } => "messages",
+            Check::Test { .. } => "test",
         }
     }
 }

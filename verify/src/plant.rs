@@ -448,9 +448,9 @@ mod tests {
         let kinds: Vec<_> = kinds.iter().map(|(kind, by)| (&kind[..], *by)).collect();
         let all = [
             ("compiler", false),
-            ("messages", false),
             ("messages", true),
             ("simulation", false),
+            ("test", false),
             ("threads", true),
         ];
         assert_eq!(kinds, all);

@@ -91,12 +91,10 @@ fn how(row: &BugRow) -> String {
         (_, Searched::States { .. }) => {
             format!("by an exploration, after {}", many(count, "state"))
         }
-        ("threads", _) if count > 0 => {
-            format!("by a model of threads, in execution {}", thousands(count))
-        }
-        ("threads", _) => "by a model of threads".into(),
         ("simulation", _) => "by a simulated run".into(),
-        _ => "by an ordinary test".into(),
+        ("test", _) => "by an ordinary test".into(),
+        _ if count > 0 => format!("by a model of threads, in execution {}", thousands(count)),
+        _ => "by a model of threads".into(),
     }
 }
 
