@@ -115,7 +115,7 @@ struct CallersSee {
     learners: BTreeMap<NodeId, bool>,
 }
 
-/// The most entries that are applied before others have a turn: so that replies do not wait for long.
+/// The most entries, in bytes, that are applied before others have a turn: so that replies do not wait for long.
 const APPLY_AT_ONCE: usize = 256 << 10;
 
 impl Shared {

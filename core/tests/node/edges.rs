@@ -7,8 +7,8 @@ use biglock::kv::{Command, KvStore};
 use biglock::node::{Activity, MIN_PAYLOAD};
 use biglock::rules::{Change, Members};
 use biglock::{
-    Clock, Config, ConfigError, Inbox, MemoryStorage, Message, Node, NodeId, Outside, StartError,
-    Transport, TransportError, codec,
+    Clock, Config, ConfigError, Inbox, MemoryStorage, Message, Node, NodeId, Outside,
+    SessionRequest, StartError, Transport, TransportError, codec,
 };
 
 use crate::harness::{
@@ -177,9 +177,29 @@ fn the_log_says_who_leads() {
         bench.deliver(3, 5, granted());
     });
     let lines = lines.0.lock().unwrap().clone();
-    let said = |one: &str| lines.iter().any(|line| line.contains(one));
-    assert!(said("node=1 change=1 term=4 leader=2"), "{lines:?}");
-    assert!(said("node=1 change=2 term=5"), "{lines:?}");
+    let changes: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+    let changes: Vec<_> = changes
+        .iter()
+        .filter_map(|l| l.find("node=").map(|at| &l[at..]))
+        .collect();
+    assert_eq!(
+        changes,
+        ["node=1 change=1 term=4 leader=2", "node=1 change=2 term=5"],
+        "{lines:?}"
+    );
+}
+
+/// Whoever prints a structure that has one of these in it sees what it is.
+#[test]
+fn handles_say_what_they_are() {
+    let bench = leader_of_three(MemoryStorage::new(), KvStore::new());
+    let put = codec::encode(&Command::put("a", "x"));
+    let proposal = bench.node.propose(put).unwrap();
+    assert_eq!(format!("{proposal:?}"), "Proposal { .. }");
+    let patience = PATIENCE;
+    let call = bench.node.call(SessionRequest::Open { patience }).unwrap();
+    assert_eq!(format!("{call:?}"), "SessionCall { .. }");
+    assert_eq!(format!("{:?}", bench.node), "Node { .. }");
 }
 
 /// The machine's own clock is no test's to move, and a node runs by it as well.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::*;
 use crate::lock::Monitor;
 use crate::rules::{Beat, Body};
-use crate::{Config, MemoryStorage, Outside, Stored};
+use crate::{Config, Entry, MemoryStorage, Outside, Stored};
 
 /// A state that stays broken is found once. Whoever comes after that comes to hear of it, and must not panic in turn.
 #[test]
@@ -79,6 +79,82 @@ fn asked(messages: &[Message]) -> u64 {
         _ => None,
     });
     read.expect("it asks the leader")
+}
+
+/// Entries of these sizes from the leader, which says that so many are committed.
+fn entries(sizes: &[usize], commit: u64) -> Body {
+    let entry = |&size: &usize| Entry {
+        term: Term(1),
+        time: Time::ZERO,
+        payload: Payload::Command(vec![0; size].into()),
+    };
+    Body::AppendEntries {
+        prev: Position::default(),
+        entries: sizes.iter().map(entry).collect(),
+        commit,
+        beat: Beat::default(),
+    }
+}
+
+/// A thread that is woken for nothing would look again at once, and again.
+#[test]
+fn the_disk_thread_has_something_to_do_only_if_there_is_something_to_write_and_to_write_to() {
+    let mut shared = follower();
+    assert!(!shared.has_write(), "all is written");
+    shared.receive(Time::ZERO, from_leader(entries(&[1], 0)));
+    assert!(shared.has_write());
+    let (storage, write) = shared.take_write().expect("an entry");
+    assert!(!shared.has_write(), "the disk is out");
+    shared.finish_write(Time::ZERO, storage, write.id, Ok(()));
+    assert!(!shared.has_write(), "all is written");
+    shared.receive(Time::ZERO, from_leader(entries(&[1, 1], 0)));
+    shared.stop(Stopped::Shutdown);
+    assert!(!shared.has_write(), "it has stopped");
+}
+
+/// One line in the log for each change, whichever section made it.
+#[test]
+fn who_leads_is_told_when_it_changes_and_once() {
+    let mut shared = one_of_three();
+    assert_eq!(shared.take_messages().news, None, "nothing has changed");
+    let heartbeat = from_leader(entries(&[], 0));
+    shared.receive(Time::ZERO, heartbeat);
+    let term = Term(1);
+    let leader = Some(NodeId(2));
+    let news = Some((1, Leadership { term, leader }));
+    assert_eq!(shared.take_messages().news, news);
+    assert_eq!(shared.take_messages().news, None);
+}
+
+/// What is committed is applied together, but not so much of it that replies wait for long.
+#[test]
+fn many_small_entries_are_applied_at_once_and_few_large_ones() {
+    for (sizes, together) in [(vec![10; 1000], 1000), (vec![100 << 10; 4], 2)] {
+        let mut shared = follower();
+        let all = sizes.len() as u64;
+        shared.receive(Time::ZERO, from_leader(entries(&sizes, all)));
+        let (storage, write) = shared.take_write().expect("entries");
+        shared.finish_write(Time::ZERO, storage, write.id, Ok(()));
+        let Some((_, Job::Apply { first, entries })) = shared.take_job() else {
+            panic!("{all} are committed");
+        };
+        assert_eq!((first, entries.len()), (1, together));
+    }
+}
+
+/// A question that the network lost is asked again after a heartbeat's time, and not before.
+#[test]
+fn a_read_is_asked_for_again_when_that_is_due() {
+    let mut shared = follower();
+    shared.read(Time::ZERO, Tell::call(|_, _| {})).unwrap();
+    let first = asked(&shared.take_work().messages);
+    let due = shared.upkeep_due().expect("it is looked after");
+    let heartbeat = shared.raft.settings().heartbeat;
+    assert_eq!(due, Time::ZERO + heartbeat);
+    shared.upkeep(Time::ZERO + heartbeat / 2);
+    assert!(shared.take_work().messages.is_empty());
+    shared.upkeep(due);
+    assert_eq!(asked(&shared.take_work().messages), first);
 }
 
 /// Whatever a caller made is dropped without the lock: it may be anything (rule 4).
