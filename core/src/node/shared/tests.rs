@@ -112,6 +112,37 @@ fn the_disk_thread_has_something_to_do_only_if_there_is_something_to_write_and_t
     assert!(!shared.has_write(), "it has stopped");
 }
 
+/// Work that a section gives to nobody would be done when somebody else happens to come, or never.
+#[test]
+fn work_that_nobody_took_is_found_when_the_lock_is_given_up() {
+    let said = |shared: &Shared, before: &Digest| shared.check(before).err().unwrap_or_default();
+    let mut shared = one_of_three();
+    let before = shared.digest();
+    assert_eq!(said(&shared, &before), "");
+    shared.receive(Time::ZERO, from_leader(entries(&[], 0)));
+    assert!(said(&shared, &before).starts_with("term or vote are to be written"));
+
+    let mut shared = follower();
+    let before = shared.digest();
+    shared.receive(Time::ZERO, from_leader(entries(&[1], 0)));
+    assert!(said(&shared, &before).starts_with("something is to be written"));
+    let (storage, write) = shared.take_write().expect("an entry");
+    assert_eq!(said(&shared, &before), "", "somebody has the disk");
+    shared.finish_write(Time::ZERO, storage, write.id, Ok(()));
+    assert_eq!(said(&shared, &before), "");
+    shared.receive(Time::ZERO, from_leader(entries(&[1], 1)));
+    assert!(said(&shared, &before).starts_with("something is to be applied"));
+    // What takes time is for the apply thread, whenever it comes.
+    shared.want_snapshot(Tell::call(|_, _| {})).unwrap();
+    assert_eq!(said(&shared, &before), "");
+    shared.stop(Stopped::Shutdown);
+    assert_eq!(
+        said(&shared, &before),
+        "",
+        "a node that has stopped does nothing more"
+    );
+}
+
 /// One line in the log for each change, whichever section made it.
 #[test]
 fn who_leads_is_told_when_it_changes_and_once() {
