@@ -1,5 +1,8 @@
 //! What nodes tell each other.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
