@@ -7,8 +7,12 @@ mod common;
 mod dissertation;
 #[path = "paper/writes.rs"]
 mod durability;
+#[path = "paper/economy.rs"]
+mod economy;
 #[path = "paper/figure_2.rs"]
 mod figure_2;
+#[path = "paper/limits.rs"]
+mod limits;
 #[path = "paper/promises.rs"]
 mod promises;
 #[path = "paper/terms.rs"]
