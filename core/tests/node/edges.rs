@@ -1,5 +1,6 @@
 //! What a node asks of those around it, and tells them: the transport, the log, whoever looks.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -8,12 +9,12 @@ use biglock::node::{Activity, MIN_PAYLOAD};
 use biglock::rules::{Change, Members};
 use biglock::{
     Clock, Config, ConfigError, Inbox, MemoryStorage, Message, Node, NodeId, Outside,
-    SessionRequest, StartError, Transport, TransportError, codec,
+    SessionRequest, StartError, Stopped, Storage, Transport, TransportError, WaitError, codec,
 };
 
 use crate::harness::{
-    PATIENCE, append, begin, bench, bench_of, config, ends, granted, heartbeat, leader_of_three,
-    matched, tick,
+    Disk, PATIENCE, Wire, append, begin, bench, bench_of, config, deliver, ends, granted,
+    heartbeat, leader_of_three, matched, tick,
 };
 
 /// A network that goes nowhere, whose messages are this long, and which says who it is told are the members.
@@ -66,6 +67,57 @@ fn messages_must_have_room_for_a_list_of_members() {
     }
     let node = start(MIN_PAYLOAD).expect("that much is enough");
     ends("shutdown", move || node.shutdown()).unwrap();
+}
+
+/// Whoever keeps a transport shares it: what the node says to it goes to the one behind.
+#[test]
+fn a_transport_and_a_storage_may_be_behind_a_pointer() {
+    let (deaf, _told) = Deaf::new(7);
+    let storage = || -> Box<dyn Storage> { Box::new(MemoryStorage::new()) };
+    let refused = Node::start(config(1, 3), storage(), Arc::new(deaf), ());
+    let max_payload = 7;
+    assert!(matches!(
+        refused.err(),
+        Some(StartError::Config(ConfigError::MessagesTooSmall { max_payload: said })) if said == max_payload
+    ));
+
+    let (wire, _sent) = Wire::new();
+    let wire = Arc::new(wire);
+    let disk = Disk::default();
+    let boxed: Box<dyn Storage> = Box::new(disk.clone());
+    let node = Node::start(config(1, 3), boxed, wire.clone(), ()).expect("it starts");
+    deliver(&wire.inbox(), 2, 5, heartbeat());
+    ends("shutdown", move || node.shutdown()).unwrap();
+    assert_eq!(wire.stops.load(Ordering::Relaxed), 1);
+    // The next one finds what this one left.
+    let (wire, _sent) = Wire::new();
+    let boxed: Box<dyn Storage> = Box::new(disk);
+    let node = Node::start(config(1, 3), boxed, Arc::new(wire), ()).expect("it starts");
+    assert_eq!(node.status().term.0, 5);
+    ends("shutdown", move || node.shutdown()).unwrap();
+    assert!(storage().is_instant());
+    assert!(!Box::new(Disk::default()).is_instant());
+}
+
+/// The thread that receives is the transport's own. If it is lost, the node is deaf: so it stops, and does not look alive.
+#[test]
+fn a_receiver_that_is_lost_stops_the_node() {
+    let bench = bench(3);
+    let node = bench.node.clone();
+    let waiting = begin("wait", move || node.wait_for_leader(PATIENCE));
+    bench.until_waits("caller", "a change of leadership");
+    let inbox = bench.wire.inbox();
+    let receiver = std::thread::spawn(move || {
+        let _inbox = inbox;
+        panic!("the receiver's own code is broken");
+    });
+    assert!(receiver.join().is_err());
+    let ended = waiting.result();
+    let thread = "receiver";
+    assert!(
+        matches!(ended, Err(WaitError::Stopped(Stopped::Panicked { thread: lost })) if lost == thread),
+        "{ended:?}"
+    );
 }
 
 /// Once for the members with which it begins, and once for each change, as soon as the change is in the log.

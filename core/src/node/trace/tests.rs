@@ -1,5 +1,5 @@
 use super::*;
-use crate::rules::{At, Entry, Members, Settings, Stored, Term};
+use crate::rules::{At, Beat, Body, Entry, Members, Message, Settings, Stored, Term};
 use crate::time::Time;
 
 fn at(term: u64, index: u64) -> Position {
@@ -97,4 +97,73 @@ fn payloads_are_told_apart() {
     assert_ne!(mark(b"a").digest, mark(b"b").digest);
     let members = Payload::Members(Members::voting([NodeId(2)]));
     assert_eq!(Mark::of(at(1, 1), &members).voters, Some(vec![NodeId(2)]));
+}
+
+#[test]
+fn the_term_of_each_entry_is_told_by_where_the_terms_end() {
+    let mut seen = Visible::of(&node(), false);
+    (seen.before, seen.log) = (at(1, 2), vec![at(2, 3), at(3, 5)]);
+    let terms: Vec<_> = (1..=6).map(|index| seen.term_at(index)).collect();
+    let term = |term| Some(Term(term));
+    assert_eq!(terms, [None, term(1), term(2), term(3), term(3), None]);
+    assert_eq!(seen.last(), at(3, 5));
+    seen.log.clear();
+    assert_eq!(seen.last(), at(1, 2));
+}
+
+/// What took the place of other entries is new, however much stood before and behind it.
+#[test]
+fn a_record_has_what_took_the_place_of_something_else() {
+    let entry = |term| Entry {
+        term: Term(term),
+        time: Time::ZERO,
+        payload: Payload::Noop,
+    };
+    let entries = |terms: &[u64]| terms.iter().map(|&term| entry(term)).collect();
+    let append = |term, prev, terms: &[u64]| Message {
+        from: NodeId(2),
+        to: NodeId(1),
+        term: Term(term),
+        body: Body::AppendEntries {
+            prev,
+            entries: entries(terms),
+            commit: 0,
+            beat: Beat::default(),
+        },
+    };
+    let settings = Settings::new(NodeId(1), Members::voting((1..=3).map(NodeId)));
+    let (mut raft, mut recorder) = (
+        Raft::new(AT, settings, Stored::default()),
+        Recorder::default(),
+    );
+    assert_eq!(new_entries(&recorder.note("", "", &raft, false)), []);
+    raft.receive(AT, append(1, Position::default(), &[1, 1, 1]));
+    let first = recorder.note("receiver", "handle a message", &raft, false);
+    assert_eq!(new_entries(&first), [at(1, 1), at(1, 2), at(1, 3)]);
+    // In the term after, three others follow the first one.
+    raft.receive(AT, append(2, at(1, 1), &[2, 2, 2]));
+    let second = recorder.note("receiver", "handle a message", &raft, false);
+    assert_eq!(new_entries(&second), [at(2, 2), at(2, 3), at(2, 4)]);
+    // None of it is left.
+    raft.receive(AT, append(3, Position::default(), &[3]));
+    let third = recorder.note("receiver", "handle a message", &raft, false);
+    assert_eq!(new_entries(&third), [at(3, 1)]);
+}
+
+/// A section may change what is not for the disk: that is noted without a look at the log.
+#[test]
+fn a_record_has_what_changed_beside_the_disk() {
+    let settings = Settings::new(NodeId(1), Members::voting((1..=3).map(NodeId)));
+    let (mut raft, mut recorder) = (
+        Raft::new(AT, settings, Stored::default()),
+        Recorder::default(),
+    );
+    recorder.note("", "", &raft, false);
+    // A pre-vote: it changes the role alone.
+    let _ballot = raft.campaign(AT);
+    let asks = recorder.note("election", "campaign", &raft, false);
+    assert_eq!(asks.now.role, RoleKind::PreCandidate);
+    assert_eq!(asks.now, Visible::of(&raft, false));
+    let stopped = recorder.note("caller", "stop", &raft, true);
+    assert!(stopped.now.stopped && !asks.now.stopped);
 }
