@@ -57,9 +57,7 @@ struct Asked {
 /// Reads of this node's callers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub(super) struct OwnReads {
-    /// The number of the first,
-    first: u64,
-    /// and of the one to come.
+    /// The number of the one to come.
     next: u64,
     /// Those that wait, and until when. Each for equally long, so the first is given up first.
     waiting: BTreeMap<ReadId, Time>,
@@ -71,18 +69,17 @@ pub(super) struct OwnReads {
 impl OwnReads {
     /// With numbers that begin at a random one, so that an answer to this node's earlier life fits none of them.
     pub(super) fn starting_at(random: u64) -> OwnReads {
-        // They only rise, and never come to an end.
-        let first = random >> 1;
         OwnReads {
-            first,
-            next: first,
+            // They only rise, and never come to an end.
+            next: random >> 1,
             ..OwnReads::default()
         }
     }
 
     /// All up to `latest` have this answer. False if none of them waited.
     fn answer(&mut self, latest: ReadId, index: Option<u64>) -> bool {
-        if !(self.first..self.next).contains(&latest.0) {
+        // Of an earlier life, with higher numbers. One with lower numbers serves none that waits.
+        if latest.0 >= self.next {
             return false;
         }
         let later = self.waiting.split_off(&ReadId(latest.0 + 1));
