@@ -13,7 +13,7 @@ use biglock::rules::Change;
 use biglock::{NodeId, Position, SessionReply, SessionRequest, Time};
 use bytes::Bytes;
 
-use crate::codec::{Ask, Listed, MAX_DATAGRAM, Outcome, Refused, SAFE_DATAGRAM, is_max_datagram};
+use crate::codec::{Ask, Listed, MAX_DATAGRAM, Outcome, SAFE_DATAGRAM, is_max_datagram};
 pub use error::{ClientError, Heard};
 use exchange::{Exchange, Whom};
 pub use kv::{KvClient, Swapped, kv_reader};
@@ -28,7 +28,9 @@ pub struct ClientConfig {
     pub servers: BTreeMap<NodeId, SocketAddr>,
     /// How long a call may take, with all that is sent again. Default: 10 s.
     pub timeout: Duration,
-    /// How long the session may be idle before the cluster forgets it. Longer than `timeout`, or a call might outlive it. Default: 60 s.
+    /// How long the session may be idle before the cluster forgets it. Longer than `timeout`, or a call might outlive it; better several
+    /// times as long, since a session that might expire within the next call's timeout is closed before it, and another opened.
+    /// Default: 60 s.
     pub patience: Duration,
     /// The longest datagram to send, in bytes: a command must fit into one. Default: 1,200, as a node's
     /// [`max_datagram`](crate::UdpConfig::max_datagram), which bounds the answers.
@@ -84,6 +86,9 @@ struct Session {
     id: u64,
     /// The number of the next command.
     next: u64,
+    /// It does not expire before this, its patience after the last request that was answered was first sent: log time goes no faster than
+    /// the leaders' clocks.
+    lives_until: Time,
 }
 
 impl Client {
@@ -113,48 +118,60 @@ impl Client {
 
     /// Runs a command exactly once, and returns the state machine's reply. It is sent until there is one.
     ///
-    /// If the session expired meanwhile (this client was idle for longer than its [patience](ClientConfig::patience), or the cluster lost its
-    /// memory) and the command was begun but once, it surely was not run: then another session is opened, and it is sent again.
+    /// A client that was idle for so long that its session may expire before the [timeout](ClientConfig::timeout) closes it and opens another
+    /// first. If it expires all the same (the cluster ended it early, because there were too many or their replies took too much; or lost
+    /// its memory), nobody can tell whether the command was run in it before, however often it was sent.
     ///
     /// # Errors
     /// If there is no reply in time, the session expired, or the command is too long. Ask the error whether the command
     /// [may have run](ClientError::may_have_run). If it may, it may also run yet: until the next call of this client is answered, after
     /// which a command that was not run before never is.
     pub fn call(&mut self, command: impl Into<Bytes>) -> Result<Bytes, ClientError> {
-        let command = command.into();
         let until = self.until();
-        loop {
-            let (session, sequence) = self.next_number(until)?;
-            let ask = Ask::Session(SessionRequest::Call {
-                session,
-                sequence,
-                // One at a time: whatever came before was answered, or given up.
-                seen: sequence,
-                command: command.clone(),
-            });
-            let answered = self.exchange.ask(ask, Whom::Leader, until)?;
-            match answered.outcome {
-                Outcome::Session(SessionReply::Done(reply)) => return Ok(reply),
-                Outcome::Session(SessionReply::Expired) => {
-                    self.session = None;
-                    // The one request that was begun is the one that found it expired. Had the network brought it twice, and the first
-                    // been run, the session would live on for longer than a call takes.
-                    if answered.in_doubt > 1 {
-                        return Err(ClientError::SessionExpired);
-                    }
+        let number = self.next_number(until);
+        let (session, sequence) = number.map_err(|why| why.having_sent(false))?;
+        let lives_until = self.lives_until();
+        let ask = Ask::Session(SessionRequest::Call {
+            session,
+            sequence,
+            // One at a time: whatever came before was answered, or given up.
+            seen: sequence,
+            command: command.into(),
+        });
+        match self.exchange.ask(ask, Whom::Leader, until)? {
+            Outcome::Session(SessionReply::Done(reply)) => {
+                if let Some(session) = &mut self.session {
+                    session.lives_until = lives_until;
                 }
-                other => return Err(ClientError::of(other)),
+                Ok(reply)
             }
+            // Another copy of the request may have found it open.
+            Outcome::Session(SessionReply::Expired) => {
+                self.session = None;
+                Err(ClientError::SessionExpired)
+            }
+            other => Err(ClientError::of(other)),
         }
     }
 
-    /// The session, opened if need be, and the number of the command that comes next.
+    /// A session that lives until then, opened if need be, and the number of the command that comes next.
     fn next_number(&mut self, until: Time) -> Result<(u64, u64), ClientError> {
+        if let Some(session) = &self.session
+            && session.lives_until < until
+        {
+            self.close(session.id, until)?;
+            self.session = None;
+        }
         let session = match &mut self.session {
             Some(session) => session,
             None => {
-                let id = self.open(until).map_err(|why| why.having_sent(false))?;
-                self.session.insert(Session { id, next: 1 })
+                let lives_until = self.lives_until();
+                let id = self.open(until)?;
+                self.session.insert(Session {
+                    id,
+                    next: 1,
+                    lives_until,
+                })
             }
         };
         let sequence = session.next;
@@ -162,12 +179,26 @@ impl Client {
         Ok((session.id, sequence))
     }
 
+    /// Until when a session lives that is used from now on.
+    fn lives_until(&self) -> Time {
+        self.exchange.now() + self.config.patience
+    }
+
     /// Opens a session. If the reply is lost, the next attempt opens another, and the first expires.
     fn open(&mut self, until: Time) -> Result<u64, ClientError> {
         let patience = self.config.patience;
         let open = Ask::Session(SessionRequest::Open { patience });
-        match self.exchange.ask(open, Whom::Leader, until)?.outcome {
+        match self.exchange.ask(open, Whom::Leader, until)? {
             Outcome::Session(SessionReply::Opened { session }) => Ok(session),
+            other => Err(ClientError::of(other)),
+        }
+    }
+
+    /// Closes a session, and waits until it is: what was given up in it is never run after that.
+    fn close(&mut self, session: u64, until: Time) -> Result<(), ClientError> {
+        let close = Ask::Session(SessionRequest::Close { session });
+        match self.exchange.ask(close, Whom::Leader, until)? {
+            Outcome::Session(SessionReply::Closed | SessionReply::Expired) => Ok(()),
             other => Err(ClientError::of(other)),
         }
     }
@@ -180,7 +211,7 @@ impl Client {
     pub fn read(&mut self, question: impl Into<Bytes>) -> Result<Bytes, ClientError> {
         let until = self.until();
         let ask = Ask::Read(question.into());
-        match self.exchange.ask(ask, Whom::Any, until)?.outcome {
+        match self.exchange.ask(ask, Whom::Any, until)? {
             Outcome::Value(answer) => Ok(answer),
             other => Err(ClientError::of(other)),
         }
@@ -199,33 +230,31 @@ impl Client {
         &mut self,
         until: Time,
     ) -> Result<(BTreeMap<NodeId, Listed>, Option<NodeId>), ClientError> {
-        match self.exchange.ask(Ask::Members, Whom::Any, until)?.outcome {
+        match self.exchange.ask(Ask::Members, Whom::Any, until)? {
             Outcome::Members { members, leader } => Ok((members, leader)),
             other => Err(ClientError::of(other)),
         }
     }
 
-    /// Changes the members, one node at a time, and returns when that is committed. If it is refused, and an earlier sending may have made it,
-    /// the [members](Client::members) are asked for: when what was asked for is so, it counts as made, whoever made it.
+    /// Changes the members, one node at a time, and returns when that is committed. What is so already counts as made, whoever made it: of two
+    /// copies of this request the first may make the change, and the second is refused. So when it is refused, the
+    /// [members](Client::members) are asked for, and the list is believed. A copy that the network delays may make it after this call has ended.
     ///
     /// # Errors
     /// If it makes no sense, a learner has not caught up yet, or there is no answer in time.
     pub fn change_members(&mut self, change: Change) -> Result<(), ClientError> {
         let until = self.until();
         let ask = Ask::Change(change.clone());
-        let answered = self.exchange.ask(ask, Whom::Leader, until)?;
-        // The one that was answered is among them.
-        let maybe_made = answered.at_worst > 1;
-        match answered.outcome {
-            Outcome::Changed => Ok(()),
-            Outcome::Refused(Refused::Change(_)) if maybe_made => {
-                let listed = self.list(until);
-                let (members, _) = listed.map_err(|why| why.having_sent(true))?;
-                if is_so(&change, &members) {
-                    return Ok(());
-                }
-                Err(ClientError::of(answered.outcome))
+        let outcome = self.exchange.ask(ask, Whom::Leader, until)?;
+        if matches!(outcome, Outcome::Refused(_)) {
+            let listed = self.list(until);
+            let (members, _) = listed.map_err(|why| why.having_sent(true))?;
+            if is_so(&change, &members) {
+                return Ok(());
             }
+        }
+        match outcome {
+            Outcome::Changed => Ok(()),
             other => Err(ClientError::of(other)),
         }
     }
@@ -237,7 +266,7 @@ impl Client {
     pub fn transfer_leadership(&mut self, to: u64) -> Result<(), ClientError> {
         let until = self.until();
         let ask = Ask::Transfer(NodeId(to));
-        match self.exchange.ask(ask, Whom::Leader, until)?.outcome {
+        match self.exchange.ask(ask, Whom::Leader, until)? {
             Outcome::Leads(_) => Ok(()),
             other => Err(ClientError::of(other)),
         }
@@ -255,7 +284,7 @@ impl Client {
             self.look_for(id, until)?;
         }
         let whom = Whom::Only(id);
-        match self.exchange.ask(Ask::Snapshot, whom, until)?.outcome {
+        match self.exchange.ask(Ask::Snapshot, whom, until)? {
             Outcome::Snapshot(last) => Ok(last),
             other => Err(ClientError::of(other)),
         }

@@ -47,7 +47,8 @@
 //!
 //! # Clients
 //! A [`Client`] has one request under way, and sends it until there is an answer; the node that has it already, and works on it, drops the
-//! repetition, and one that comes later finds in its session that it was run. What it means that there is *no* answer, the error
+//! repetition, and one that comes later finds in its session that it was run. An answer is about one copy of a request, and says nothing of
+//! the others; so what a client concludes holds whatever became of those. What it means that there is *no* answer, the error
 //! says: [`ClientError::may_have_run`]. On the node's side nobody waits: the receiver proposes, and whichever thread has the reply sends
 //! it.
 //!

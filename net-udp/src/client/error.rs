@@ -34,21 +34,22 @@ pub enum ClientError {
         /// Whether the cluster may have done it, or may do it yet.
         may_have_run: bool,
     },
-    /// The session expired while the command was sent again and again: **it may have run**, and nobody can tell any more. The next call
-    /// opens another session.
-    #[error(
-        "the session expired while the command was sent again and again: it may have run, and nobody can tell any more"
-    )]
+    /// The cluster ended the session early (there were too many, or their replies took too much), or lost its memory: the command **may
+    /// have run** before that, and nobody can tell any more. It never will from here on, and the next call opens another session.
+    #[error("the session has ended: it may have run before that, and nobody can tell any more")]
     SessionExpired,
-    /// The command does not fit into a datagram, of this client or of the cluster. It was not run.
+    /// The command does not fit into a datagram, of this client or of the node that leads.
     #[error(
-        "{size} bytes are too many: at most {limit} fit into a datagram; make it shorter, or raise max_datagram, on every node and here"
+        "{size} bytes are too many: at most {limit} fit into a datagram; make it shorter, or raise max_datagram, on every node and here{}",
+        if *.may_have_run { " (and it may have run, by way of a node that has a longer one)" } else { "" }
     )]
     TooLarge {
         /// The length of the command, in bytes; for a [`KvClient`](crate::KvClient) that of the key and the values in it, together.
         size: u64,
         /// The most that fit, in bytes.
         limit: u64,
+        /// Whether the cluster may have run it, or may do it yet: it was sent to other nodes too, whose datagrams may be longer.
+        may_have_run: bool,
     },
     /// It was done, and what came of it does not fit into a datagram of the node.
     #[error(
@@ -58,7 +59,7 @@ pub enum ClientError {
         /// The length of the answer, in bytes.
         size: u64,
     },
-    /// It makes no sense. Nothing was done.
+    /// It makes no sense, and is not so.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// Nobody has said where this node is. Nothing was sent to it.
@@ -83,7 +84,8 @@ impl ClientError {
     /// Whether what was asked may have been done, or may be done yet.
     pub fn may_have_run(&self) -> bool {
         match self {
-            ClientError::TimedOut { may_have_run, .. } => *may_have_run,
+            ClientError::TimedOut { may_have_run, .. }
+            | ClientError::TooLarge { may_have_run, .. } => *may_have_run,
             ClientError::SessionExpired
             | ClientError::AnswerTooLarge { .. }
             | ClientError::Nonsense(_) => true,
@@ -94,7 +96,6 @@ impl ClientError {
     /// What is an outcome, but not the one that was hoped for.
     pub(super) fn of(outcome: Outcome) -> ClientError {
         match outcome {
-            Outcome::TooLarge { size, limit } => ClientError::TooLarge { size, limit },
             Outcome::AnswerTooLarge { size } => ClientError::AnswerTooLarge { size },
             Outcome::Refused(why) => ClientError::Refused(why),
             other => ClientError::Nonsense(format!("{other:?}")),

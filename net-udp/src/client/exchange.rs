@@ -1,6 +1,13 @@
 //! One question and its answer: whom to ask, when to ask again, and whom to believe.
+//!
+//! # What an answer says of the other copies
+//! A question is sent to several nodes, to some more than once, and the network may bring each datagram again, and late. Any of these copies
+//! may have been begun, and an answer is about one of them. That a node does not lead, is busy, or refuses says that nothing came of
+//! that copy, and nothing of the others: not even of those of the same datagram, so numbers for the sendings would not help. Therefore no
+//! answer takes a doubt away, and nobody counts doubts. Who asks has to know what an answer means whatever became of the other
+//! copies: for commands there are sessions, for changes the list of members.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -42,38 +49,6 @@ pub(super) enum Whom {
     Only(NodeId),
 }
 
-/// An answer that ends the matter.
-pub(super) struct Answered {
-    pub(super) outcome: Outcome,
-    /// How often the question was sent and nobody said that it was not even begun.
-    pub(super) in_doubt: u32,
-    /// The same, if refusals may have come twice.
-    pub(super) at_worst: u32,
-}
-
-/// What one node may have made of what it was sent.
-#[derive(Clone, Copy, Default)]
-struct Doubt {
-    sent: u32,
-    refused: u32,
-}
-
-impl Doubt {
-    /// How many sendings it may have begun.
-    fn left(&self) -> u32 {
-        self.sent.saturating_sub(self.refused)
-    }
-
-    /// A refusal does not name the sending that it answers, and the network may bring it twice: so of several sendings one is left besides
-    /// the one that was answered, however many refusals came.
-    fn at_worst(&self) -> u32 {
-        match self.sent {
-            0 | 1 => self.left(),
-            _ => self.left().max(2),
-        }
-    }
-}
-
 /// A socket, and what is known of the servers.
 pub(super) struct Exchange {
     cluster: u64,
@@ -98,9 +73,8 @@ struct Question {
     /// When its time is up.
     until: Time,
     length: usize,
-    sent: u32,
-    /// How often it was sent to each, and how often that one said that it was not even begun.
-    in_doubt: BTreeMap<NodeId, Doubt>,
+    /// To whom it was sent.
+    asked: BTreeSet<NodeId>,
     /// How often one node named another since the last pause.
     hops: u32,
     wait: Duration,
@@ -151,7 +125,7 @@ impl Exchange {
         ask: Ask,
         whom: Whom,
         until: Time,
-    ) -> Result<Answered, ClientError> {
+    ) -> Result<Outcome, ClientError> {
         if let Whom::Only(id) = whom {
             if !self.knows(id) {
                 return Err(ClientError::UnknownServer(id));
@@ -163,8 +137,7 @@ impl Exchange {
             whom,
             until,
             length: self.write(ask)?,
-            sent: 0,
-            in_doubt: BTreeMap::new(),
+            asked: BTreeSet::new(),
             hops: 0,
             wait: FIRST_WAIT,
             pause: FIRST_PAUSE,
@@ -172,19 +145,23 @@ impl Exchange {
             silent: None,
         };
         while self.now() < until {
-            let answer = self.try_once(&mut question);
-            if let Some(outcome) = answer {
-                return Ok(Answered {
-                    outcome,
-                    in_doubt: question.in_doubt.values().map(Doubt::left).sum(),
-                    at_worst: question.in_doubt.values().map(Doubt::at_worst).sum(),
-                });
+            match self.try_once(&mut question) {
+                // A node has one limit, for every copy; but the others may have a longer one.
+                Some(Outcome::TooLarge { size, limit }) => {
+                    return Err(ClientError::TooLarge {
+                        size,
+                        limit,
+                        may_have_run: question.asked.len() > 1,
+                    });
+                }
+                Some(outcome) => return Ok(outcome),
+                None => {}
             }
         }
         Err(ClientError::TimedOut {
             timeout: self.timeout,
             heard: question.heard,
-            may_have_run: writes && question.sent > 0,
+            may_have_run: writes && !question.asked.is_empty(),
         })
     }
 
@@ -212,6 +189,7 @@ impl Exchange {
         let too_large = ClientError::TooLarge {
             size: size as u64,
             limit: limit as u64,
+            may_have_run: false,
         };
         if size > limit {
             return Err(too_large);
@@ -231,11 +209,10 @@ impl Exchange {
     /// Asks one node, and decides whom to ask next if it does not answer, or not for good.
     fn try_once(&mut self, question: &mut Question) -> Option<Outcome> {
         self.send(question.length);
-        question.sent += 1;
         let asked = self.target;
-        question.in_doubt.entry(asked).or_default().sent += 1;
+        question.asked.insert(asked);
         let by = question.until.min(self.now() + question.wait);
-        let Some(outcome) = self.hear(question, Some(asked), by) else {
+        let Some(outcome) = self.hear(Some(asked), by) else {
             // Once more if the datagram was lost, but by way of the others.
             question.wait = LONGEST_WAIT.min(question.wait * 2);
             question.silent = Some((asked, self.now() + FIRST_WAIT));
@@ -311,16 +288,11 @@ impl Exchange {
         let until = self.now() + question.pause.mul_f64(part);
         question.hops = 0;
         question.pause = LONGEST_PAUSE.min(question.pause * 2);
-        self.hear(question, None, question.until.min(until))
+        self.hear(None, question.until.min(until))
     }
 
     /// Waits for an outcome of the latest request: for any that ends the matter, whoever sends it, and for any at all from `asked`.
-    fn hear(
-        &mut self,
-        question: &mut Question,
-        asked: Option<NodeId>,
-        until: Time,
-    ) -> Option<Outcome> {
+    fn hear(&mut self, asked: Option<NodeId>, until: Time) -> Option<Outcome> {
         loop {
             let left = until.since(self.now());
             if left.is_zero() {
@@ -343,12 +315,6 @@ impl Exchange {
             } = reply;
             if (client, xid) != (self.client, self.xid) {
                 continue;
-            }
-            // It may come late, when somebody else is asked already.
-            if matches!(outcome, Outcome::NotLeader { .. } | Outcome::Busy)
-                && let Some(doubt) = question.in_doubt.get_mut(&from)
-            {
-                doubt.refused += 1;
             }
             if asked == Some(from) || ends(&outcome) {
                 if self.servers.contains_key(&from) {

@@ -121,9 +121,14 @@ impl KvClient {
         match self.client.call(command) {
             Ok(reply) => decode(&reply),
             // The user counts what the user wrote.
-            Err(ClientError::TooLarge { size, limit }) => Err(ClientError::TooLarge {
+            Err(ClientError::TooLarge {
+                size,
+                limit,
+                may_have_run,
+            }) => Err(ClientError::TooLarge {
                 size: size.saturating_sub(beside),
                 limit: limit.saturating_sub(beside),
+                may_have_run,
             }),
             Err(error) => Err(error),
         }

@@ -48,7 +48,8 @@ pub struct ClientReply {
     pub outcome: Outcome,
 }
 
-/// What became of a request.
+/// What became of a request: of the one datagram that is answered. What became of others with the same request, of copies that the network made
+/// too, it does not say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The session's reply.

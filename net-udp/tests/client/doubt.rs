@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use biglock::{NodeId, SessionReply, SessionRequest};
 use biglock_udp::codec::{
     self, Ask, ClientReply, ClientRequest, MAX_DATAGRAM, Outcome, Request, SAFE_DATAGRAM,
 };
-use biglock_udp::{ClientConfig, ClientError, KvClient};
+use biglock_udp::{Client, ClientConfig, ClientError, KvClient};
+use bytes::Bytes;
 
 use crate::bytes;
 use crate::cluster::{CLUSTER, Cluster, PATIENCE, bind, loopback};
@@ -160,20 +161,21 @@ fn what_a_dead_leader_ran_the_next_does_not_run_again() {
 }
 
 /// A server that opens any session, and answers calls with this.
-fn server(mut answer: impl FnMut(u32) -> Option<SessionReply> + Send + 'static) -> Fake {
+fn server(mut answer: impl FnMut(u32) -> Vec<Outcome> + Send + 'static) -> Fake {
     let mut calls = 0;
     Fake::new(move |socket, datagram, from| {
         let ClientRequest { client, xid, ask } = request(datagram).unwrap();
-        let reply = match ask {
-            Ask::Session(SessionRequest::Open { .. }) => Some(SessionReply::Opened { session: 1 }),
+        let outcomes = match ask {
+            Ask::Session(SessionRequest::Open { .. }) => {
+                vec![Outcome::Session(SessionReply::Opened { session: 1 })]
+            }
             Ask::Session(SessionRequest::Call { .. }) => {
                 calls += 1;
                 answer(calls)
             }
-            _ => None,
+            _ => vec![],
         };
-        if let Some(reply) = reply {
-            let outcome = Outcome::Session(reply);
+        for outcome in outcomes {
             let reply = ClientReply {
                 client,
                 xid,
@@ -187,21 +189,147 @@ fn server(mut answer: impl FnMut(u32) -> Option<SessionReply> + Send + 'static) 
 #[test]
 fn a_session_that_expired_while_it_was_in_doubt_is_told() {
     // The first may have been run, and its reply lost.
-    let server = server(|call| (call > 1).then_some(SessionReply::Expired));
+    let server = server(|call| match call {
+        1 => vec![],
+        _ => vec![Outcome::Session(SessionReply::Expired)],
+    });
     let error = server.client().put("a", "1").unwrap_err();
     assert!(matches!(error, ClientError::SessionExpired), "{error}");
     assert!(error.may_have_run());
     assert!(error.to_string().contains("may have run"), "{error}");
 }
 
+/// The same, when node 1 has lost the lead meanwhile, and says so in a datagram that the network brings twice: of the first sending that says
+/// nothing.
 #[test]
-fn a_session_that_had_expired_before_is_opened_again() {
-    let done = || biglock::codec::encode(&biglock::kv::Reply::Done).into();
+fn a_refusal_to_lead_that_comes_twice_takes_no_doubt_from_a_call() {
+    let nobody = Outcome::NotLeader { leader: None };
+    let expired = Outcome::Session(SessionReply::Expired);
     let server = server(move |call| match call {
-        1 => Some(SessionReply::Expired),
-        _ => Some(SessionReply::Done(done())),
+        1 => vec![],
+        2 => vec![nobody.clone(), nobody.clone()],
+        _ => vec![expired.clone()],
     });
-    server.client().put("a", "1").unwrap();
+    let error = server.client().put("a", "1").unwrap_err();
+    assert!(matches!(error, ClientError::SessionExpired), "{error}");
+}
+
+/// Even of what was sent but once: the network may have brought it twice.
+#[test]
+fn a_session_that_ended_is_told_once() {
+    let server = server(|call| {
+        vec![Outcome::Session(match call {
+            1 => SessionReply::Expired,
+            _ => SessionReply::Done(done()),
+        })]
+    });
+    let mut client = server.client();
+    let error = client.put("a", "1").unwrap_err();
+    assert!(matches!(error, ClientError::SessionExpired), "{error}");
+    client.put("a", "1").unwrap();
+}
+
+fn done() -> Bytes {
+    biglock::codec::encode(&biglock::kv::Reply::Done).into()
+}
+
+/// A session is left before it expires: its end is waited for, so that what was given up in it is never run.
+#[test]
+fn a_session_that_may_expire_during_a_call_is_closed_before() {
+    let asks = |patience| {
+        let (tell, told) = mpsc::channel();
+        // The requests that open one, and whether one was to be closed.
+        let (mut opens, mut closing) = (Vec::new(), false);
+        let server = Fake::new(move |socket, datagram, from| {
+            let ClientRequest { client, xid, ask } = request(datagram).unwrap();
+            let Ask::Session(ask) = ask else {
+                panic!("{ask:?}");
+            };
+            let (what, reply) = match ask {
+                SessionRequest::Open { .. } => {
+                    if opens.last() != Some(&xid) {
+                        opens.push(xid);
+                    }
+                    let session = opens.len() as u64;
+                    (format!("open {session}"), SessionReply::Opened { session })
+                }
+                SessionRequest::Call {
+                    session, sequence, ..
+                } => (
+                    format!("call {sequence} in {session}"),
+                    SessionReply::Done(done()),
+                ),
+                SessionRequest::Close { session } => {
+                    // The first is lost.
+                    if !std::mem::replace(&mut closing, true) {
+                        return;
+                    }
+                    (format!("close {session}"), SessionReply::Expired)
+                }
+            };
+            let _ = tell.send(what);
+            let outcome = Outcome::Session(reply);
+            let reply = ClientReply {
+                client,
+                xid,
+                outcome,
+            };
+            send(socket, 1, &reply, from);
+        });
+        let mut config = ClientConfig::new(CLUSTER, [(NodeId(1), server.at)]);
+        config.timeout = PATIENCE;
+        config.patience = patience;
+        let mut client = Client::connect(config).unwrap();
+        for _ in 0..2 {
+            client.call("once").unwrap();
+        }
+        // On a busy machine some are asked again.
+        let mut asks: Vec<String> = told.try_iter().collect();
+        asks.dedup();
+        asks
+    };
+    let lives_on = asks(Duration::from_secs(10_000));
+    assert_eq!(lives_on, ["open 1", "call 1 in 1", "call 2 in 1"]);
+    let too_short = asks(PATIENCE + Duration::from_nanos(1));
+    let each_its_own = ["open 1", "call 1 in 1", "close 1", "open 2", "call 1 in 2"];
+    assert_eq!(too_short, each_its_own);
+}
+
+/// The same, with a cluster.
+#[test]
+fn one_session_after_the_other_runs_each_command_once() {
+    let cluster = Cluster::start(3);
+    let mut config = cluster.config();
+    config.patience = config.timeout + Duration::from_nanos(1);
+    let mut client = KvClient::connect(config).unwrap();
+    for number in 0..8 {
+        client.append("log", format!("{number} ")).unwrap();
+    }
+    let all = client.get("log").unwrap();
+    assert_eq!(all, Some(bytes("0 1 2 3 4 5 6 7 ")));
+}
+
+/// A node refuses what does not fit into its own datagrams; another one, whose datagrams are longer, may have run it.
+#[test]
+fn what_is_too_long_for_one_node_may_have_run_at_another() {
+    let limit = || Outcome::TooLarge { size: 9, limit: 5 };
+    let put = |fake: &Fake, nodes| {
+        let servers = (1..=nodes).map(|id| (NodeId(id), fake.at));
+        let mut config = ClientConfig::new(CLUSTER, servers);
+        config.timeout = PATIENCE;
+        let mut client = KvClient::connect(config).unwrap();
+        client.put("a", "1").unwrap_err()
+    };
+    let one = server(move |_| vec![limit()]);
+    let error = put(&one, 1);
+    assert!(matches!(error, ClientError::TooLarge { .. }), "{error}");
+    assert!(!error.may_have_run(), "{error}");
+    // The first node is silent, and the second is asked.
+    let two = server(move |call| if call == 1 { vec![] } else { vec![limit()] });
+    let error = put(&two, 2);
+    assert!(matches!(error, ClientError::TooLarge { .. }), "{error}");
+    assert!(error.may_have_run(), "{error}");
+    assert!(error.to_string().contains("may have run"), "{error}");
 }
 
 #[test]
@@ -214,17 +342,20 @@ fn a_cluster_that_lost_its_memory_is_a_new_one() {
     let transport = bind(1, cluster.addresses[&NodeId(1)]);
     let again = crate::cluster::Server::start(biglock::Config::new(1, [1]), transport);
     cluster.nodes.insert(1, again);
+    // Nobody can tell whether it ran before the memory was lost; if so, that was lost too.
+    let error = client.append("a", "1").unwrap_err();
+    assert!(matches!(error, ClientError::SessionExpired), "{error}");
     client.append("a", "2").unwrap();
     assert_eq!(client.get("a").unwrap(), Some(bytes("2")));
 }
 
 #[test]
 fn what_is_no_answer_is_said_to_be_none() {
-    let server = server(|_| Some(SessionReply::Closed));
+    let server = server(|_| vec![Outcome::Session(SessionReply::Closed)]);
     let error = server.client().put("a", "1").unwrap_err();
     assert!(matches!(error, ClientError::Nonsense(_)), "{error}");
 
-    let garbage = crate::doubt::server(|_| Some(SessionReply::Done(bytes("?"))));
+    let garbage = crate::doubt::server(|_| vec![Outcome::Session(SessionReply::Done(bytes("?")))]);
     let error = garbage.client().put("a", "1").unwrap_err();
     assert!(error.to_string().contains("state machine"), "{error}");
     assert!(error.may_have_run());

@@ -1,5 +1,6 @@
 //! Clients and clusters over loopback: every command runs once, whatever gets lost.
 
+mod again;
 mod cluster;
 mod doubt;
 mod members;
@@ -102,7 +103,7 @@ fn a_command_that_does_not_fit_is_refused_with_the_limit() {
     let mut client = cluster.client();
     // What the user wrote, key and values together, and how much of it there may be.
     let told = |error: &ClientError| match error {
-        ClientError::TooLarge { size, limit } => (*size, *limit),
+        ClientError::TooLarge { size, limit, .. } => (*size, *limit),
         other => panic!("{other}"),
     };
     let large = vec![7; 2000];

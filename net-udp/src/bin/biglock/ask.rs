@@ -114,9 +114,17 @@ fn told<T>(
     counted: &str,
 ) -> anyhow::Result<T> {
     let answer = answer.map_err(|error| match error {
-        ClientError::TooLarge { size, limit } => anyhow!(
+        ClientError::TooLarge {
+            size,
+            limit,
+            may_have_run,
+        } => anyhow!(
             "{counted} {size} bytes, and {limit} are the most: \
-             shorten them, or start every node with a longer --max-datagram, and give it here too"
+             shorten them, or start every node with a longer --max-datagram, and give it here too{}",
+            match may_have_run {
+                true => " (and it may have run, by way of a node that has a longer one)",
+                false => "",
+            }
         ),
         ClientError::AnswerTooLarge { size } => anyhow!(
             "the value is so long that its node can't send it, in {size} bytes: start every node with a longer --max-datagram"

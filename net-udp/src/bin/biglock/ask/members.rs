@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use biglock::rules::{BadChange, Change};
+use biglock::rules::Change;
 use biglock::{Clock, NodeId, Status, Time};
 use biglock_udp::codec::Refused;
 use biglock_udp::{Client, ClientError, QueryError, query_status};
@@ -114,11 +114,7 @@ fn remove(client: &mut Client, id: NodeId) -> Result<(), ClientError> {
         note(format_args!("{id} is no member: nothing was changed"));
         return Ok(());
     }
-    match client.change_members(Change::Remove(id)) {
-        // Somebody else was faster.
-        Err(ClientError::Refused(Refused::Change(BadChange::NotAMember(_)))) => Ok(()),
-        removed => removed,
-    }
+    client.change_members(Change::Remove(id))
 }
 
 /// Goes on from wherever an earlier attempt ended.
