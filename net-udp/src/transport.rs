@@ -19,7 +19,7 @@ use biglock::{Inbox, Message, NodeId, Outside, Transport, TransportError};
 use bytes::Bytes;
 
 use crate::Counters;
-use crate::codec::{self, Frame};
+use crate::codec::{self, Frame, MAX_DATAGRAM};
 use crate::counters::Counts;
 use addresses::Addresses;
 pub use config::UdpConfig;
@@ -65,6 +65,8 @@ struct Link {
     /// The longest datagram that is sent, in bytes.
     max_datagram: usize,
     counts: Counts,
+    /// Whether a longer one had to be sent all the same, and that was logged.
+    sent_long: AtomicBool,
     started: AtomicBool,
     stopping: AtomicBool,
 }
@@ -93,6 +95,7 @@ impl UdpTransport {
                 local,
                 max_datagram: config.max_datagram,
                 counts: Counts::default(),
+                sent_long: AtomicBool::new(false),
                 started: AtomicBool::new(false),
                 stopping: AtomicBool::new(false),
             }),
@@ -146,15 +149,14 @@ impl UdpTransport {
             return;
         };
         for message in mine() {
-            if frame.push(message).is_err() && frame.messages() > 0 {
-                link.flush(&mut frame, address);
-                if let Err(why) = frame.push(message) {
-                    link.not_sent(message, &why);
-                }
-            } else if frame.messages() == 0 {
-                link.not_sent(message, &"it does not fit into a datagram");
-            }
             tracing::trace!(node = link.id.0, %message, "to be sent");
+            if frame.push(message).is_ok() {
+                continue;
+            }
+            link.flush(&mut frame, address);
+            if frame.push(message).is_err() {
+                link.send_long(message, address);
+            }
         }
         link.flush(&mut frame, address);
     }
@@ -249,6 +251,27 @@ impl Link {
             }
         }
         frame.clear();
+    }
+
+    /// Sends a message that is longer than this node's datagrams: there is an entry in it that a leader took whose datagrams are longer. Whoever
+    /// lacks it gets nothing that comes after, as long as this node leads, unless it is sent; and all nodes take what UDP carries.
+    fn send_long(&self, message: &Message, to: SocketAddr) {
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        let Ok(mut frame) = Frame::new(&mut buffer, self.cluster, self.id, message.to) else {
+            return;
+        };
+        if let Err(why) = frame.push(message) {
+            return self.not_sent(message, &why);
+        }
+        if !self.sent_long.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                node = self.id.0,
+                bytes = frame.bytes().len(),
+                max_datagram = self.max_datagram,
+                "an entry of another leader is too long for this node's datagrams, and is sent in a longer one: give all nodes the same max_datagram"
+            );
+        }
+        self.flush(&mut frame, to);
     }
 
     fn not_sent(&self, message: &Message, why: &dyn std::fmt::Display) {

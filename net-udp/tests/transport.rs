@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use biglock::rules::{Answer, Body, Position};
 use biglock::{Clock, Config, MemoryStorage, Message, Node, NodeId, StartError, Term, Transport};
-use biglock_udp::codec::{self, Invalid, Request, SAFE_DATAGRAM};
+use biglock_udp::codec::{self, Invalid, MAX_DATAGRAM, Request, SAFE_DATAGRAM};
 use biglock_udp::{QueryError, Report, UdpConfig, UdpTransport, query_status};
 use common::{CLUSTER, messages};
 use fastrand::Rng;
@@ -240,9 +240,10 @@ fn messages_for_one_receiver_share_a_datagram_in_their_order() {
     assert_eq!((counters.sent, counters.not_sent), (100, 0));
 }
 
-/// A message that is longer than others that are on their way to the same node does not take them along.
+/// A message that is longer than the node's datagrams has one of its own. What no datagram carries is left out, and does not take along others
+/// that are on their way to the same node.
 #[test]
-fn what_does_not_fit_is_left_out_and_counted() {
+fn what_no_datagram_carries_is_left_out_and_counted() {
     let one = socket();
     let peers = BTreeMap::from([(NodeId(1), one.local_addr().unwrap())]);
     let transport = bind(2).with_peers(peers);
@@ -252,32 +253,43 @@ fn what_does_not_fit_is_left_out_and_counted() {
         term: Term(1),
         body,
     };
-    let too_long = message(Body::AppendEntries {
-        prev: Position::default(),
-        entries: vec![
-            biglock::Entry {
-                term: Term(1),
-                time: biglock::Time::ZERO,
-                payload: biglock::Payload::Noop,
-            };
-            SAFE_DATAGRAM / 20
-        ]
-        .into(),
-        commit: 0,
-        beat: Default::default(),
-    });
+    let longer_than = |bytes| {
+        let noop = biglock::Entry {
+            term: Term(1),
+            time: biglock::Time::ZERO,
+            payload: biglock::Payload::Noop,
+        };
+        message(Body::AppendEntries {
+            prev: Position::default(),
+            entries: vec![noop; bytes / 20].into(),
+            commit: 0,
+            beat: Default::default(),
+        })
+    };
+    let (long, too_long) = (longer_than(SAFE_DATAGRAM), longer_than(MAX_DATAGRAM));
     let read = |read| message(Body::ReadIndex { read });
-    let all = [read(1), too_long, read(2)];
+    let all = [read(1), read(2), long.clone(), read(3), too_long, read(4)];
     transport.send(&biglock::Outside::claim("test"), &all);
     let mut got = Vec::new();
-    let mut buffer = [0; SAFE_DATAGRAM];
-    while got.len() < 2 {
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    while got
+        .last()
+        .is_none_or(|last: &Vec<Message>| last.last() != Some(&read(4)))
+    {
         let length = one.recv(&mut buffer).unwrap();
-        got.extend(decode(&buffer[..length]).unwrap());
+        got.push(decode(&buffer[..length]).unwrap());
     }
-    assert_eq!(got, [read(1), read(2)]);
+    assert_eq!(
+        got,
+        [
+            vec![read(1), read(2)],
+            vec![long],
+            vec![read(3)],
+            vec![read(4)]
+        ]
+    );
     let counters = transport.counters();
-    assert_eq!((counters.sent, counters.not_sent), (2, 1));
+    assert_eq!((counters.sent, counters.not_sent), (5, 1));
 }
 
 #[test]

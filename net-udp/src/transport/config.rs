@@ -26,8 +26,9 @@ pub struct UdpConfig {
     pub peers: BTreeMap<NodeId, SocketAddr>,
     /// The longest datagram to send, in bytes: as much of the log or of a snapshot goes in one. Default: 1,200, which every network carries
     /// in one piece. Up to 65,507 where the network carries more, as loopback does (65,536 with headers), or where none of the pieces
-    /// into which IP then cuts a datagram is likely to be lost. A command must fit into one. Nodes take datagrams of any length, so
-    /// those of a cluster may differ; but make it the same, since a command that one leader took, the next must be able to send.
+    /// into which IP then cuts a datagram is likely to be lost. A command must fit into one. Nodes take datagrams of any length, and
+    /// what one leader took the next sends on in a datagram that is as long as it must be. But make it the same on all nodes: else the limit
+    /// of a command changes with the leader.
     pub max_datagram: usize,
     /// The size of the system's receive buffer, in bytes (`SO_RCVBUF`): what does not fit is lost. Default: 4 MiB, or what the system
     /// allows of it.

@@ -29,7 +29,7 @@ pub fn bind(id: u64, listen: SocketAddr) -> UdpTransport {
     bind_with(id, listen, SAFE_DATAGRAM)
 }
 
-fn bind_with(id: u64, listen: SocketAddr, max_datagram: usize) -> UdpTransport {
+pub fn bind_with(id: u64, listen: SocketAddr, max_datagram: usize) -> UdpTransport {
     let mut config = UdpConfig::new(NodeId(id), CLUSTER, listen);
     config.max_datagram = max_datagram;
     UdpTransport::bind(config).unwrap()

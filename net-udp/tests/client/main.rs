@@ -7,12 +7,15 @@ mod members;
 mod protocol;
 mod refused;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use biglock_udp::codec::MAX_DATAGRAM;
-use biglock_udp::{ClientConfig, ClientError, Heard, KvClient, Swapped};
+use biglock::{Config, NodeId};
+use biglock_udp::codec::{MAX_DATAGRAM, SAFE_DATAGRAM};
+use biglock_udp::{ClientConfig, ClientError, Heard, KvClient, Swapped, UdpTransport};
 use bytes::Bytes;
-use cluster::{CLUSTER, Cluster};
+use cluster::{CLUSTER, Cluster, PATIENCE, Server, bind_with, loopback};
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -154,6 +157,43 @@ fn long_datagrams_carry_long_values() {
     }
     let error = client.put("a", vec![b'x'; 65_500]).unwrap_err();
     assert!(matches!(error, ClientError::TooLarge { .. }), "{error}");
+}
+
+/// The nodes send datagrams of different lengths. What one leader took the next one sends on, to whoever lacks it, as long as it is.
+#[test]
+fn what_is_too_long_for_the_next_leader_reaches_everybody() {
+    let bound: Vec<UdpTransport> = (1..)
+        .zip([SAFE_DATAGRAM, 9000, 9000])
+        .map(|(id, size)| bind_with(id, loopback(), size))
+        .collect();
+    let mut bound: BTreeMap<NodeId, UdpTransport> = (1..).map(NodeId).zip(bound).collect();
+    let addresses: BTreeMap<NodeId, SocketAddr> = bound
+        .iter()
+        .map(|(&id, transport)| (id, transport.local_addr()))
+        .collect();
+    let mut start = |id| {
+        let transport = bound.remove(&NodeId(id)).unwrap();
+        Server::start(
+            Config::new(id, 1..=3),
+            transport.with_peers(addresses.clone()),
+        )
+    };
+    let mut config = ClientConfig::new(CLUSTER, addresses.clone());
+    config.timeout = PATIENCE;
+    config.max_datagram = 9000;
+    let mut client = KvClient::connect(config.clone()).unwrap();
+
+    let _both = [start(1), start(2)];
+    let long = Bytes::from(vec![b'x'; 5000]);
+    client.client().transfer_leadership(2).unwrap();
+    client.put("a", long.clone()).unwrap();
+    client.client().transfer_leadership(1).unwrap();
+    let error = client.put("b", long.clone()).unwrap_err();
+    assert!(matches!(error, ClientError::TooLarge { .. }), "{error}");
+    let _third = start(3);
+    config.servers.retain(|&id, _| id == NodeId(3));
+    let mut at_three = KvClient::connect(config).unwrap();
+    assert_eq!(at_three.get("a").unwrap(), Some(long));
 }
 
 #[test]
