@@ -234,6 +234,31 @@ fn a_node_joins_leads_and_another_is_removed() {
     assert!(back.stdout.contains("node 1 "), "{back:?}");
 }
 
+/// Of three nodes one is dead: without another of them nothing would ever be decided again, not even that it is gone.
+#[test]
+fn the_last_node_that_a_majority_needs_is_not_removed() {
+    let mut cluster = Cluster::start(3);
+    cluster.tell(&["put", "a", "1"], "");
+    let dead = cluster.nodes.remove(2);
+    dead.signal(Signal::KILL);
+    dead.ended();
+    for needed in ["1", "2"] {
+        let removed = cluster.ask(&["members", "remove", needed]);
+        removed.failed_with(&[
+            &format!("can't remove node {needed}"),
+            "2 of 2 voters have to agree to everything, and 1 answers: node 3 does not",
+            "first start it, or remove what is dead",
+        ]);
+    }
+    cluster.tell(&["put", "a", "2"], "");
+    let removed = cluster.ask(&["members", "remove", "3"]);
+    removed.succeeded();
+    assert_eq!(removed.stdout.lines().count(), 2, "{removed:?}");
+    // Both others answer, and one of them is enough.
+    cluster.ask(&["members", "remove", "2"]).succeeded();
+    cluster.tell(&["get", "a"], "2\n");
+}
+
 #[test]
 fn what_can_not_be_asked_is_said() {
     run(&["get", "a"]).failed_with(&["--servers 1=127.0.0.1:7001"]);

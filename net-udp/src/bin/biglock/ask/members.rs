@@ -1,5 +1,6 @@
 //! `biglock members|transfer|snapshot`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -38,7 +39,8 @@ enum What {
     },
     /// Remove a node; even the leader, which then steps down
     ///
-    /// A node that is no member counts as removed: that is said, nothing is changed, and the exit status is 0.
+    /// A node that is no member counts as removed: that is said, nothing is changed, and the exit status is 0. If too few of the others answer
+    /// to decide anything without it, it is not removed.
     Remove {
         /// The node's number
         #[arg(value_parser = peer::node)]
@@ -69,6 +71,9 @@ pub struct Snapshot {
 /// How long to wait before looking again whether a node answers, or has caught up.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// How long to wait for voters to answer before another one is removed.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
 /// What `biglock members` does.
 pub fn members(args: &Members) -> anyhow::Result<ExitCode> {
     let mut kv = args.cluster.client()?;
@@ -77,9 +82,8 @@ pub fn members(args: &Members) -> anyhow::Result<ExitCode> {
         None => {}
         Some(What::Add { node }) => add(&args.cluster, client, *node)
             .with_context(|| format!("can't add {} at {}", node.id, node.addr))?,
-        Some(What::Remove { id }) => {
-            remove(client, NodeId(*id)).with_context(|| format!("can't remove node {id}"))?
-        }
+        Some(What::Remove { id }) => remove(&args.cluster, client, NodeId(*id))
+            .with_context(|| format!("can't remove node {id}"))?,
     }
     list(client)?;
     Ok(ExitCode::SUCCESS)
@@ -108,13 +112,50 @@ fn note(text: fmt::Arguments<'_>) {
 }
 
 /// Looks first: one that may have been removed by this very request can't be told from one that never was there.
-fn remove(client: &mut Client, id: NodeId) -> Result<(), ClientError> {
-    let (members, _) = client.members()?;
-    if !members.contains_key(&id) {
+fn remove(cluster: &Cluster, client: &mut Client, id: NodeId) -> anyhow::Result<()> {
+    let (mut members, _) = client.members()?;
+    let Some(gone) = members.remove(&id) else {
         note(format_args!("{id} is no member: nothing was changed"));
         return Ok(());
+    };
+    if gone.voter {
+        // From the moment when it is in the log, these alone decide whether that is committed, and everything after it.
+        let voters = members.into_iter().filter(|(_, member)| member.voter);
+        enough_answer(cluster, voters.map(|(id, it)| (id, it.address)).collect())?;
     }
-    client.change_members(Change::Remove(id))
+    Ok(client.change_members(Change::Remove(id))?)
+}
+
+/// Waits until a majority of these voters answers.
+fn enough_answer(
+    cluster: &Cluster,
+    mut voters: BTreeMap<NodeId, Option<SocketAddr>>,
+) -> anyhow::Result<()> {
+    let (all, needed) = (voters.len(), voters.len() / 2 + 1);
+    let clock = Clock::monotonic();
+    let until = clock.now() + cluster.timeout().min(ANSWERS_WITHIN);
+    loop {
+        // Who can't be asked may be there.
+        voters.retain(|_, at| {
+            at.is_some_and(|at| query_status(at, cluster.cluster, LOOK_AGAIN).is_err())
+        });
+        let there = all - voters.len();
+        if there >= needed {
+            return Ok(());
+        }
+        if clock.now() >= until {
+            let silent: Vec<String> = voters.keys().map(NodeId::to_string).collect();
+            let (silent, one) = (silent.join(" and "), voters.len() == 1);
+            bail!(
+                "without it, {needed} of {all} voters have to agree to everything, and {there} answer{}: \
+                 {silent} {} not; first start {}, or remove what is dead",
+                if there == 1 { "s" } else { "" },
+                if one { "does" } else { "do" },
+                if one { "it" } else { "one of them" },
+            );
+        }
+        look_again();
+    }
 }
 
 /// Goes on from wherever an earlier attempt ended.
