@@ -117,6 +117,18 @@ fn a_new_folder_is_a_new_node() {
     assert!(deep.join(FILE).is_file());
 }
 
+/// Whoever starts a node asks: a folder that was emptied by mistake looks like this too.
+#[test]
+fn a_folder_is_new_until_something_is_written() {
+    let folder = folder();
+    assert!(open(folder.path(), 1).is_new());
+    let mut storage = open(folder.path(), 1);
+    assert!(storage.is_new(), "nothing was written");
+    vote(&mut storage, state(1, Some(1)));
+    drop(storage);
+    assert!(!open(folder.path(), 1).is_new());
+}
+
 #[test]
 fn what_was_written_is_there_after_opening_again() {
     let folder = folder();
@@ -585,6 +597,9 @@ fn a_truncated_file_is_refused_and_left_alone() {
     ] {
         fs::write(&file, &whole[..length]).unwrap();
         refused(folder.path(), &["new id"]);
+        if length < 320 {
+            refused(folder.path(), &[&format!("it has only {length} bytes")]);
+        }
     }
     fs::write(&file, &whole).unwrap();
     open(folder.path(), 1);

@@ -1,5 +1,8 @@
 //! Looks into a database without changing it: whether it is whole, and what opening it will drop.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::OpenOptions;
 use std::io;
 use std::ops::Bound;
