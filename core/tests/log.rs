@@ -238,3 +238,39 @@ fn what_is_no_list_is_no_entries() {
     let wrong = Entries::deserialize(number).unwrap_err().to_string();
     assert!(wrong.contains("expected entries"), "{wrong}");
 }
+
+/// However its entries came together; but not if one of them is another, or if it begins elsewhere.
+#[test]
+fn logs_are_compared_by_what_they_are() {
+    let log = |numbers: &[u64]| -> Log { numbers.iter().map(|&n| entry(1, n)).collect() };
+    let mut one_by_one = Log::new();
+    for number in 1..=20 {
+        one_by_one.push(entry(1, number));
+    }
+    let numbers: Vec<u64> = (1..=20).collect();
+    let together = log(&numbers);
+    assert_eq!(one_by_one, together);
+    assert_eq!(hash(&one_by_one), hash(&together));
+
+    let mut other = numbers.clone();
+    other[7] = 99;
+    let mut compacted = together.clone();
+    compacted.compact_to(1);
+    let after = |index| {
+        let term = Term(1);
+        Log::after(Position { term, index }, Time::ZERO)
+    };
+    for (one, two) in [
+        (log(&other), &together),
+        (log(&numbers[..19]), &together),
+        (compacted, &together),
+        (after(7), &after(8)),
+        (
+            Log::after(after(7).before(), Time::from_nanos(1)),
+            &after(7),
+        ),
+    ] {
+        assert_ne!(&one, two);
+        assert_ne!(hash(&one), hash(two));
+    }
+}
