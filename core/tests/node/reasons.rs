@@ -123,6 +123,13 @@ fn it_lost_its_quorum() {
     assert!(sentence(&bench).starts_with(
         "node 1: follower in term 1, no leader: stepped down because no majority answered, and campaigns in "
     ));
+    // In the next term it is a follower like every other.
+    bench.deliver(2, 9, request_vote());
+    assert!(
+        matches!(why(&bench), NoLeader::Waiting { .. }),
+        "{}",
+        sentence(&bench)
+    );
 }
 
 /// Another's campaign passes by: it waits on.
