@@ -17,6 +17,8 @@ mod elections;
 mod founders;
 #[path = "node/harness.rs"]
 mod harness;
+#[path = "node/local.rs"]
+mod local;
 #[path = "node/proposals.rs"]
 mod proposals;
 #[path = "node/reasons.rs"]

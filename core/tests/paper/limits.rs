@@ -29,6 +29,9 @@ fn what_just_fills_a_leader_is_taken() {
     assert_eq!(propose(&mut cluster, 101), Err(ProposalRefused::Busy));
     assert_eq!(propose(&mut cluster, 100), Ok(()), "just full");
     assert_eq!(propose(&mut cluster, 0), Err(ProposalRefused::Busy));
+    // What is too long for the limit alone must be taken by who has nothing else to do, or it would never be.
+    cluster.deliver_all();
+    assert_eq!(propose(&mut cluster, 2000), Ok(()));
 }
 
 #[test]
