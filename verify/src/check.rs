@@ -17,6 +17,7 @@
 
 mod stage;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -31,7 +32,7 @@ use crate::jobs::{Ended, Run};
 use crate::options::Options;
 use crate::output::try_to_write;
 use crate::page::Scope;
-use crate::report::{Golden, ModelRow, many, model_table, that_hold};
+use crate::report::{Failure, Golden, ModelRow, many, model_table, that_hold};
 use crate::rows::{self, print_pictures, row_of_model, run_all};
 
 /// One check: what runs, what must be reached, and what must hold.
@@ -45,7 +46,9 @@ pub struct Check {
 static CHOSEN: OnceLock<&'static Check> = OnceLock::new();
 
 impl Check {
-    /// A check of this name, which `shows` this and has so many threads (those of the node included that take part).
+    /// A check of this name, which `shows` this and has so many threads (those of the node included that take part; from 1 to 4).
+    ///
+    /// No other check has the name, and it can be that of a file: letters, digits, `-` and `_`.
     pub const fn new(
         name: &'static str,
         shows: &'static str,
@@ -59,7 +62,7 @@ impl Check {
                 threads,
                 body: |world| {
                     let check = CHOSEN.get().expect("chosen before it runs");
-                    (check.body)(&Stage::new(world.clone()));
+                    Stage::set(world.clone(), check.body);
                 },
                 ..GATED
             },
@@ -104,7 +107,8 @@ pub fn main(checks: &'static [Check], golden: &str) -> ExitCode {
     if let Some(name) = &args.child {
         return child(checks, name);
     }
-    match run(checks, Path::new(golden), &args.options) {
+    let ran = are_usable(checks).and_then(|()| run(checks, Path::new(golden), &args.options));
+    match ran {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(wrong) => {
@@ -112,6 +116,32 @@ pub fn main(checks: &'static [Check], golden: &str) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Whether each can be run, and told from the others: by its name its process finds it, its count is kept, and its picture is a file.
+fn are_usable(checks: &[Check]) -> Result<(), String> {
+    let mut names = BTreeSet::new();
+    for Check { model, .. } in checks {
+        let (name, threads) = (model.name, model.threads);
+        let usable = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if name.is_empty() || name.starts_with('-') || !name.chars().all(usable) {
+            return Err(format!(
+                "a check can't be called {name:?}: write letters, digits, - and _, with no - in front"
+            ));
+        }
+        if !names.insert(name) {
+            return Err(format!(
+                "two checks are called {name}: give each a name of its own"
+            ));
+        }
+        if !(1..loom::MAX_THREADS).contains(&threads) {
+            let most = loom::MAX_THREADS - 1;
+            return Err(format!(
+                "{name} can't have {threads} threads: write how many run, those of the node included, from 1 to {most}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn child(checks: &'static [Check], name: &str) -> ExitCode {
@@ -154,7 +184,7 @@ fn run(checks: &'static [Check], golden: &Path, options: &Options) -> Result<boo
     let mut rows = run_all(&names, at_once, "executions", |_| 0, run);
     let compared = compare(&mut rows, golden, options);
     print(&rows, options.show);
-    compared?;
+    let gone = compared?;
     options.write_json(&rows)?;
     if let Some(report) = &report {
         let scope = Scope {
@@ -162,40 +192,47 @@ fn run(checks: &'static [Check], golden: &Path, options: &Options) -> Result<boo
             filter: options.filter.clone(),
             exact: options.exact,
             others: checks.len() - rows.len(),
+            gone: gone.clone(),
             golden: golden.display().to_string(),
             ..Scope::default()
         };
         report.models(&rows, &scope)?;
         println!("The report: {}", report.page().display());
     }
+    if !gone.is_empty() {
+        let (golden, gone) = (golden.display(), gone.join(", "));
+        return Err(format!(
+            "counts are kept of checks that are gone ({golden}): {gone}; `--bless` drops them"
+        ));
+    }
     Ok(rows.iter().all(ModelRow::passed))
 }
 
 fn row_of(check: &Check, ended: io::Result<Ended>) -> ModelRow {
     let mut row = rows::row_of(row_of_model("threads", &check.model), ended);
-    if let Some(says) = check.finds {
+    // A goal that was missed is nothing that was found.
+    let broke = |failure: &Failure| failure.drawing.is_some();
+    if let Some(says) = check.finds
+        && row.failure.as_ref().is_none_or(broke)
+    {
         row.expect(says);
     }
     row
 }
 
-/// Compares the counts with those that are kept, or keeps them.
-fn compare(rows: &mut [ModelRow], golden: &Path, options: &Options) -> Result<(), String> {
+/// Compares the counts with those that are kept, or keeps them. Returns the checks that are gone and of which counts are kept, if all were run.
+fn compare(rows: &mut [ModelRow], golden: &Path, options: &Options) -> Result<Vec<String>, String> {
     let mut kept = Golden::parse(&fs::read_to_string(golden).unwrap_or_default());
     if options.bless {
         kept.bless(rows, |_| options.filter.is_some());
         fs::write(golden, kept.print()).map_err(|e| format!("{}: {e}", golden.display()))?;
     }
     kept.compare(rows);
-    let missing = kept.missing(rows);
-    match options.filter.is_none() && !missing.is_empty() {
-        true => Err(format!(
-            "counts are kept of checks that are gone ({}): {}",
-            golden.display(),
-            missing.join(", ")
-        )),
-        false => Ok(()),
-    }
+    let gone = match options.filter {
+        None => kept.missing(rows),
+        Some(_) => Vec::new(),
+    };
+    Ok(gone.into_iter().map(String::from).collect())
 }
 
 fn print(rows: &[ModelRow], show: bool) {

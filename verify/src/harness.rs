@@ -4,7 +4,8 @@
 //! Recipe and reasons are in `verify/README.md`. In short:
 //! - **The gate.** The main thread holds every node's lock while it spawns the model's threads, so that each runs to its first lock and
 //!   stops there; then exploring begins and the main thread is gone. Nothing is spent on the order of spawning and joining. This is
-//!   sound only if each thread's first visible step is to ask for one of those locks, and the harness checks that.
+//!   sound only if each thread's first visible step is to ask for one of those locks, and the harness checks that: what it does before is tried
+//!   in one order only.
 //! - **Choices.** What the threads cannot decide (was this reply a grant or a refusal?) is chosen before they start; every
 //!   combination of choices is a search of its own.
 //! - **Completion.** Loom returns from a search that was cut short as if it had passed. Only its own event, "Completed in N iterations",
@@ -30,6 +31,7 @@ use crate::record::Event;
 use crate::world::{Machine, World};
 use biglock::NodeId;
 use biglock::lock::Outside;
+use biglock::lock::sync::locks_taken;
 use biglock::node::Engine;
 
 /// The main thread's name while it holds the gate.
@@ -133,6 +135,7 @@ pub struct Run {
     arrived: AtomicUsize,
     unfinished: AtomicUsize,
     open: AtomicBool,
+    gate_is_gone: AtomicBool,
 }
 
 /// Every combination of choices, one after the other; or one that is drawn.
@@ -208,6 +211,7 @@ fn execute(model: &'static Model, search: &Arc<Search>) {
         arrived: AtomicUsize::new(0),
         unfinished: AtomicUsize::new(0),
         open: AtomicBool::new(false),
+        gate_is_gone: AtomicBool::new(false),
     });
     *locked(&CURRENT) = Some((search.clone(), run.events.clone()));
     checker::stop_exploring();
@@ -217,11 +221,13 @@ fn execute(model: &'static Model, search: &Arc<Search>) {
         Start::Free => run.finish(),
         Start::Gated => {
             let threads = std::mem::take(&mut *locked(&run.threads));
-            assert_eq!(
-                threads.len(),
-                model.threads,
-                "the model says how many threads it has"
+            let (says, has) = (model.threads, threads.len());
+            assert!(
+                says == has,
+                "it says that so many threads run: {says}, and has {has}, those of a node included"
             );
+            // The last thread to end runs the last check.
+            assert!(has > 0, "it has no thread, so nothing would be checked");
             let mut gates = locked(&run.locks).clone();
             gates.extend(
                 locked(&run.nodes)
@@ -232,6 +238,7 @@ fn execute(model: &'static Model, search: &Arc<Search>) {
             let held: Vec<_> = machines.iter().map(Machine::lock).collect();
             hold(&gates, Box::new(|| release(&run, threads)));
             drop(held);
+            run.gate_is_gone.store(true, Ordering::Relaxed);
             checker::explore();
         }
     }
@@ -247,26 +254,30 @@ fn hold(gates: &[Arc<dyn Gate>], inside: Box<dyn FnOnce() + '_>) {
 
 /// Spawns the threads and lets each run to its first lock.
 fn release(run: &Arc<Run>, threads: Vec<(&'static str, Body)>) {
-    let expected = threads.len();
-    run.unfinished.store(expected, Ordering::Relaxed);
-    run.arrived.store(0, Ordering::Relaxed);
+    run.unfinished.store(threads.len(), Ordering::Relaxed);
     run.open();
     for (name, body) in threads {
-        let run = run.clone();
-        let body = move || {
+        let before = (run.arrived.load(Ordering::Relaxed), locks_taken());
+        let there = run.clone();
+        checker::spawn(name, move || {
             body(&mut Outside::claim(name));
-            if run.unfinished.fetch_sub(1, Ordering::Relaxed) == 1 {
-                run.finish();
+            if there.unfinished.fetch_sub(1, Ordering::Relaxed) == 1 {
+                there.finish();
             }
-        };
-        checker::spawn(name, body);
+        });
+        // It runs until it waits.
+        checker::yield_now();
+        let (arrived, taken) = (run.arrived.load(Ordering::Relaxed), locks_taken());
+        assert!(
+            taken == before.1,
+            "{name} takes a lock that the gate does not hold before it asks for one that it does, and what comes first is tried in one order only: \
+             it must begin with a node or a monitor that was made for it to begin with"
+        );
+        assert!(
+            arrived == before.0 + 1,
+            "{name} does not begin by asking for a lock that the gate holds: of a node, or of a monitor that was made for it to begin with"
+        );
     }
-    checker::yield_now();
-    let arrived = run.arrived.load(Ordering::Relaxed);
-    assert_eq!(
-        arrived, expected,
-        "each thread's first visible step is to ask for a lock that the gate holds"
-    );
 }
 
 impl Run {
@@ -317,6 +328,11 @@ impl Run {
     /// Whether the model's threads have been started.
     pub fn gate_is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is the main thread, in holding the gate. (A thread of the program may claim whatever name it likes.)
+    pub fn is_gate(&self, thread: &str) -> bool {
+        thread == GATE && !self.gate_is_gone.load(Ordering::Relaxed)
     }
 
     /// Registers a thread.

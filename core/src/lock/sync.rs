@@ -20,6 +20,9 @@ pub(crate) use imp::{Condvar, JoinHandle, Mutex, MutexGuard, spawn};
 // Under loom whoever checks the checker needs the facade itself: nobody links such a build.
 #[cfg(biglock_loom)]
 pub use imp::{Condvar, JoinHandle, Mutex, MutexGuard, spawn};
+// Whoever lets threads start on such a lock must see that they take no other before.
+#[cfg(any(biglock_loom, biglock_shuttle))]
+pub use imp::locks_taken;
 
 #[cfg(all(
     feature = "deadlock-detection",
@@ -137,6 +140,7 @@ mod shipped {
 
 #[cfg(any(biglock_loom, biglock_shuttle))]
 mod scheduled {
+    use std::cell::Cell;
     use std::io;
     use std::ops::{Deref, DerefMut};
     use std::time::Duration;
@@ -165,11 +169,9 @@ mod scheduled {
 
         /// Waits for the lock and takes it.
         pub fn lock(&self) -> MutexGuard<'_, T> {
-            MutexGuard(Some(
-                self.0
-                    .lock()
-                    .expect("whoever panics ends the whole execution"),
-            ))
+            let held = self.0.lock();
+            TAKEN.set(TAKEN.get() + 1);
+            MutexGuard(Some(held.expect("whoever panics ends the whole execution")))
         }
     }
 
@@ -240,6 +242,16 @@ mod scheduled {
             .stack_size(STACK)
             .spawn(body)?;
         Ok(JoinHandle(thread))
+    }
+
+    // The threads of an execution are coroutines of one thread of the system.
+    std::thread_local! {
+        static TAKEN: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// How many locks were taken so far, in this execution and in those before it: no logic reads it but a checker's harness.
+    pub fn locks_taken() -> u64 {
+        TAKEN.get()
     }
 
     /// Nothing is written down: the checker has pictures of its own, and no logic reads the board.

@@ -1,12 +1,13 @@
 //! What a check is made of.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use biglock::lock::{Guarded, Monitor, Step};
 use biglock::node::Engine;
-use biglock::{Node, Outside, StateMachine, Stopped, Time};
+use biglock::{Node, NodeId, Outside, StateMachine, Stopped, Time};
 
+use crate::harness::GATE;
 use crate::models::leading;
 use crate::record::Event;
 use crate::world::{NodeSpec, Wire, World, request};
@@ -24,6 +25,8 @@ pub struct Stage {
 struct Inner {
     /// Threads that are not a node's own and have not ended.
     visitors: AtomicUsize,
+    /// Whether the node's apply thread takes part.
+    applies: Arc<AtomicBool>,
     /// Nodes that have a thread of their own, which ends when the node stops.
     running: Mutex<Vec<Arc<Engine>>>,
     clocks: Mutex<Vec<Arc<dyn Hands>>>,
@@ -35,6 +38,15 @@ struct Inner {
 /// The lane of what happens before the threads start.
 const SETUP: &str = "setup";
 
+/// Who calls a node has no name there.
+const CALLER: &str = "caller";
+
+/// The section in which a caller asks the node for a snapshot.
+const SNAPSHOT: &str = "ask for a snapshot";
+
+/// Lanes that are not for the check's own threads.
+const TAKEN: [&str; 7] = [GATE, SETUP, CALLER, "election", "leader", "disk", "apply"];
+
 type Loop = fn(&Engine, &mut Outside);
 type Law = Box<dyn Fn() + Send>;
 type Check = Box<dyn FnOnce() + Send>;
@@ -45,6 +57,7 @@ pub struct Setup {
     slow_disk: bool,
     silent: bool,
     upkeep: bool,
+    snapshots: bool,
 }
 
 impl Setup {
@@ -63,6 +76,13 @@ impl Setup {
     /// The node's own leader thread takes part. It gives up what has waited for too long, so it is needed where time passes.
     pub fn upkeep(mut self) -> Setup {
         self.upkeep = true;
+        self
+    }
+
+    /// Snapshots are taken ([`Node::snapshot`]), once the threads run: the node's own apply thread takes part, which takes them, whatever the state
+    /// machine. (It does that for every state machine that is not [instant](StateMachine::is_instant).)
+    pub fn snapshots(mut self) -> Setup {
+        self.snapshots = true;
         self
     }
 }
@@ -88,18 +108,45 @@ impl Hands for Engine {
 }
 
 impl Stage {
-    pub(super) fn new(world: World) -> Stage {
+    /// Sets the stage of one execution.
+    pub(super) fn set(world: World, body: fn(&Stage)) {
+        let stage = Stage::new(world);
+        body(&stage);
+        assert!(
+            stage.inner.visitors.load(Ordering::Relaxed) > 0,
+            "the check makes no thread of its own, so nothing is checked: give it one with `Stage::thread`"
+        );
+    }
+
+    fn new(world: World) -> Stage {
         let inner: Arc<Inner> = Arc::default();
         let (laws, names) = (inner.laws.clone(), inner.names.clone());
+        let applies = inner.applies.clone();
         let asleep = Mutex::new(Vec::new());
         world.run.listen(move |event| {
             let event = in_its_lane(event, &locked(&names), &mut locked(&asleep));
             if let Event::Section {
-                step: Step::Left(_) | Step::Waits(_),
+                node,
+                section,
+                step,
                 ..
             } = event
             {
-                locked(&laws).iter().for_each(|law| law());
+                let asks = (node, section, step) == (NodeId(1), SNAPSHOT, Step::Wants);
+                assert!(
+                    !asks || applies.load(Ordering::Relaxed),
+                    "nobody takes a snapshot here: the node's apply thread does, and takes part with `Setup::snapshots`"
+                );
+                let laws = match laws.try_lock() {
+                    Ok(laws) => laws,
+                    Err(TryLockError::Poisoned(laws)) => laws.into_inner(),
+                    Err(TryLockError::WouldBlock) => panic!(
+                        "a law enters a node or a monitor, under whose lock it may be asked: let it look at what the threads have noted"
+                    ),
+                };
+                if matches!(step, Step::Left(_) | Step::Waits(_)) {
+                    laws.iter().for_each(|law| law());
+                }
             }
             event
         });
@@ -113,7 +160,14 @@ impl Stage {
     /// caller's own thread, step by step, and others may come between any two of them.
     ///
     /// If the state machine is not [instant](StateMachine::is_instant), the node's apply thread takes part.
+    ///
+    /// A check has one leader, or none.
     pub fn leader(&self, setup: Setup, machine: impl StateMachine + 'static) -> Arc<Node> {
+        self.assert_unset("leader");
+        assert!(
+            self.world.run.engine(NodeId(1)).is_none(),
+            "a check has one leader, node 1 of the only cluster that there is: what is done with another belongs into a check of its own"
+        );
         let instant = machine.is_instant();
         let mut spec = NodeSpec::new(1, 3).machine(machine);
         if !setup.silent {
@@ -132,10 +186,12 @@ impl Stage {
             engine.apply_turn(&mut outside).expect("it runs");
         }
         self.world.run.forget();
+        let applies = !instant || setup.snapshots;
+        self.inner.applies.store(applies, Ordering::Relaxed);
         let loops: [(bool, &'static str, Loop); 3] = [
             (setup.upkeep, "leader", Engine::leader_loop),
             (setup.slow_disk, "disk", Engine::disk_loop),
-            (!instant, "apply", Engine::apply_loop),
+            (applies, "apply", Engine::apply_loop),
         ];
         for (wanted, name, body) in loops {
             if wanted {
@@ -144,7 +200,7 @@ impl Stage {
                     .thread(name, move |outside| body(&engine, outside));
             }
         }
-        if setup.upkeep || setup.slow_disk || !instant {
+        if setup.upkeep || setup.slow_disk || applies {
             locked(&self.inner.running).push(engine.clone());
         }
         locked(&self.inner.clocks).push(engine.clone());
@@ -168,9 +224,20 @@ impl Stage {
         monitor
     }
 
-    /// A thread. A check has as many as it says, those of nodes included, and at most four.
+    /// A thread, by a name of its own: one that no other thread has, nor the harness or the node for theirs. A check has as many as it says, those of the
+    /// node included, and at most four. All are made before any of them runs.
     pub fn thread(&self, name: &'static str, body: impl FnOnce(&mut Outside) + Send + 'static) {
+        self.assert_unset("thread");
+        assert!(
+            !name.is_empty() && !TAKEN.contains(&name),
+            "a thread of a check can't be called {name:?}, as the harness and the node call theirs ({}): give it another name",
+            TAKEN.join(", ")
+        );
         let inner = self.inner.clone();
+        assert!(
+            !locked(&inner.names).contains(&name),
+            "two threads are called {name:?}: give each a name of its own"
+        );
         inner.visitors.fetch_add(1, Ordering::Relaxed);
         locked(&inner.names).push(name);
         self.world.thread(name, move |outside| {
@@ -184,7 +251,14 @@ impl Stage {
         });
     }
 
-    /// Time passes, up to this moment after the start, on the clock of every node and monitor, one after the other. Who sleeps until then wakes.
+    fn assert_unset(&self, what: &str) {
+        assert!(
+            !self.world.run.gate_is_open(),
+            "the stage is set before the threads run, and no thread adds a {what} to it: make it in the function of the check"
+        );
+    }
+
+    /// Time passes, up to this moment after the start, on the clock of the node and of every monitor, one after the other. Who sleeps until then wakes.
     pub fn pass_time(&self, outside: &mut Outside, to: Time) {
         let clocks = locked(&self.inner.clocks).clone();
         for hands in clocks {
@@ -200,6 +274,7 @@ impl Stage {
 
     /// One of `options`, before the threads start: what is not for the threads to decide. Every combination is searched.
     pub fn choose<T>(&self, options: impl IntoIterator<Item = T>) -> T {
+        self.assert_unset("choice");
         self.world.choose(options)
     }
 
@@ -238,9 +313,8 @@ impl Inner {
     }
 }
 
-/// Who calls a node has no name there: here it is the thread that calls.
+/// Who calls a node is here the thread that calls.
 fn in_its_lane(mut event: Event, names: &[&'static str], asleep: &mut Vec<&'static str>) -> Event {
-    const CALLER: &str = "caller";
     let mine = *event.thread_mut() == CALLER;
     if mine {
         let thread = loom::thread::current();

@@ -1,6 +1,6 @@
 //! The explorer on clusters that are small enough for the tests of every day, and on ones that are broken on purpose.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hash;
 
 use biglock::rules::{Beat, Follower, Members, Position, Raft, Role, Sending, Snapshot};
@@ -328,8 +328,7 @@ fn the_specification_is_told_of_each_section() {
 
 #[test]
 fn goals_and_bounds_are_what_they_should_be() {
-    let mut names: Vec<_> = orders::all().map(|order| order.name).collect();
-    names.dedup();
+    let names: BTreeSet<_> = orders::all().map(|order| order.name).collect();
     assert_eq!(names.len(), orders::all().count());
     for order in orders::all() {
         assert!(order.name.starts_with("orders-") && order.nodes <= tape::MAX_NODES);

@@ -12,7 +12,6 @@ use bytes::Bytes;
 
 use super::{Wire, World};
 use crate::checker;
-use crate::harness::GATE;
 use crate::record::{Event, View};
 
 /// Watches the sections of one node.
@@ -30,11 +29,11 @@ impl Observer<Shared> for Watch {
         step: Step,
         state: Option<&Shared>,
     ) {
-        if thread == GATE {
+        let run = &self.world.run;
+        if run.is_gate(thread) {
             return;
         }
         let view = state.map(View::of);
-        let run = &self.world.run;
         match step {
             Step::Wants => run.arrived(),
             // What happened while the stage was set is no merit of the model.

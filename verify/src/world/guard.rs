@@ -51,7 +51,7 @@ struct Watch<S> {
 
 impl<S> Observer<S> for Watch<S> {
     fn observe(&self, thread: &'static str, section: &'static str, step: Step, state: Option<&S>) {
-        if thread == GATE {
+        if self.run.is_gate(thread) {
             return;
         }
         match step {
