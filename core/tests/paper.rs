@@ -13,6 +13,8 @@ mod economy;
 mod figure_2;
 #[path = "paper/limits.rs"]
 mod limits;
+#[path = "paper/pieces.rs"]
+mod pieces;
 #[path = "paper/promises.rs"]
 mod promises;
 #[path = "paper/terms.rs"]

@@ -319,6 +319,11 @@ fn pieces_may_come_again_and_out_of_order() {
         8,
         "again"
     );
+    assert_eq!(
+        received(&cluster.tell(1, 2, 1, piece(5, 1, 0, 4))),
+        8,
+        "the first again"
+    );
     assert!(cluster.raft(1).snapshot().is_none());
     let done = cluster.tell(1, 2, 1, piece(5, 1, 8, 10));
     assert_eq!(done[0].body, matched(5));
