@@ -21,6 +21,8 @@
 //! This is the only file of the workspace's packages with unsafe code: functions that the linker finds by their names have no safe form. Nothing of it is
 //! in what ships.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 #[cfg(all(
     target_os = "linux",
     target_env = "gnu",
@@ -210,9 +212,17 @@ mod kept {
 /// Whether that is possible here.
 pub const CAN: bool = kept::CAN;
 
+static WANTED: AtomicBool = AtomicBool::new(false);
+
 /// Whether stacks are used again from now on, where that is possible.
 pub fn reuse(on: bool) {
+    WANTED.store(on, Ordering::Relaxed);
     kept::reuse(on);
+}
+
+/// Whether that was asked for, possible or not.
+pub fn are_to_be_used_again() -> bool {
+    WANTED.load(Ordering::Relaxed)
 }
 
 /// How often a stack was used again.

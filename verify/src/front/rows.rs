@@ -3,18 +3,21 @@
 use biglock_verify::course::{self, Lesson};
 use biglock_verify::differential::{CHECKS, Check};
 use biglock_verify::explore::orders;
-use biglock_verify::harness::Model;
+use biglock_verify::harness::{GATED, Model};
 use biglock_verify::jobs::Ended;
 use biglock_verify::models;
-use biglock_verify::report::ModelRow;
+use biglock_verify::report::{ModelRow, many};
 use biglock_verify::rows::{row_of, row_of_model};
+use biglock_verify::world::{NodeSpec, World};
+
+use crate::stacks;
 
 /// What runs in a process of its own, on one core.
 pub enum Job {
     Model(&'static Model),
     Lesson(&'static Lesson),
     Check(&'static Check),
-    Stacks,
+    Stacks(&'static Stacks),
 }
 
 impl Job {
@@ -23,7 +26,8 @@ impl Job {
         let models = models::all().map(Job::Model);
         let lessons = course::all().map(Job::Lesson);
         let checks = CHECKS.iter().map(Job::Check);
-        models.chain(lessons).chain(checks).chain([Job::Stacks])
+        let stacks = STACKS.iter().map(Job::Stacks);
+        models.chain(lessons).chain(checks).chain(stacks)
     }
 
     pub fn name(&self) -> &'static str {
@@ -31,7 +35,7 @@ impl Job {
             Job::Model(model) => model.name,
             Job::Lesson(lesson) => lesson.model.name,
             Job::Check(check) => check.name,
-            Job::Stacks => STACKS.name,
+            Job::Stacks(stacks) => stacks.name,
         }
     }
 
@@ -40,16 +44,17 @@ impl Job {
             Job::Model(model) => model.property,
             Job::Lesson(lesson) => lesson.model.property,
             Job::Check(check) => check.property,
-            Job::Stacks => STACKS.property,
+            Job::Stacks(stacks) => stacks.property,
         }
     }
 
     /// What must be found in it, if it is broken on purpose.
     fn finds(&self) -> Option<&'static str> {
         match self {
-            Job::Model(_) | Job::Stacks => None,
+            Job::Model(_) => None,
             Job::Lesson(lesson) => lesson.finds,
             Job::Check(check) => check.finds,
+            Job::Stacks(stacks) => stacks.finds,
         }
     }
 
@@ -59,9 +64,9 @@ impl Job {
             Job::Model(model) => row_of_model("threads", model),
             Job::Lesson(lesson) => row_of_model("course", &lesson.model),
             Job::Check(check) => row_of_check(check),
-            Job::Stacks => {
-                let sizes = format!("{} models, twice", STACKS.models.len());
-                ModelRow::new(STACKS.name, "checker", STACKS.property, sizes)
+            Job::Stacks(stacks) => {
+                let sizes = many(stacks.models.len() as u64, "model") + ", twice";
+                ModelRow::new(stacks.name, "checker", stacks.property, sizes)
             }
         }
     }
@@ -72,7 +77,7 @@ impl Job {
         if let Some(says) = self.finds() {
             row.expect(says);
         }
-        if let Job::Check(_) = self {
+        if let Job::Check(_) | Job::Stacks(_) = self {
             // Its only picture is the message once more.
             for failure in [&mut row.failure, &mut row.found].into_iter().flatten() {
                 (failure.diagram, failure.drawing) = (None, None);
@@ -86,23 +91,68 @@ impl Job {
 pub struct Stacks {
     pub name: &'static str,
     property: &'static str,
-    pub models: &'static [&'static str],
+    models: &'static [&'static str],
+    /// What must be said, if one of them is broken on purpose.
+    finds: Option<&'static str>,
 }
 
-/// Small ones of every kind: held at the gate or free, with crashes, with three nodes, with callers who wait.
-pub const STACKS: Stacks = Stacks {
-    name: "checker-stacks",
-    property: "models find the same on stacks that are used again as on new ones",
-    models: &[
-        "votes-3",
-        "cluster-3-candidates-of-3",
-        "durable-vote-crash",
-        "proposing-replaced",
-        "watching-leadership",
-        "promises",
-        "shutdown-candidate",
-    ],
+impl Stacks {
+    pub fn models(&self) -> impl Iterator<Item = &'static Model> {
+        let all = models::all().chain([&NOTICES]);
+        all.filter(|model| self.models.contains(&model.name))
+    }
+
+    /// How many there must be.
+    pub fn many(&self) -> u64 {
+        self.models.len() as u64
+    }
+}
+
+/// Those that must agree, and one that must not.
+pub const STACKS: &[Stacks] = &[
+    Stacks {
+        name: "checker-stacks",
+        property: "models find the same on stacks that are used again as on new ones",
+        // Small ones of every kind: held at the gate or free, with crashes, with three nodes, with callers who wait.
+        models: &[
+            "votes-3",
+            "cluster-3-candidates-of-3",
+            "durable-vote-crash",
+            "proposing-replaced",
+            "watching-leadership",
+            "promises",
+            "shutdown-candidate",
+        ],
+        finds: None,
+    },
+    Stacks {
+        name: "checker-stacks-notices",
+        property: "broken: on stacks that are used again a thread does more, and the comparison sees it",
+        models: &[NOTICES.name],
+        finds: Some("on used ones"),
+    },
+];
+
+/// What a mistake in using stacks again would come to: an execution depends on what was there before it.
+const NOTICES: Model = Model {
+    name: "notices-used-stacks",
+    threads: 2,
+    body: notices,
+    ..GATED
 };
+
+fn notices(world: &World) {
+    let node = world.node(NodeSpec::new(1, 3));
+    for name in ["one", "another"] {
+        let node = node.clone();
+        world.thread(name, move |outside| {
+            node.monitor().disturb(outside);
+            if stacks::are_to_be_used_again() {
+                node.monitor().disturb(outside);
+            }
+        });
+    }
+}
 
 /// The names of what only `--deep` runs.
 pub fn deep_names() -> impl Iterator<Item = &'static str> {
