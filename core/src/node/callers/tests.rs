@@ -258,6 +258,18 @@ fn a_snapshot_is_told_when_the_disk_has_it() {
     assert_eq!(desk.told(), ["second: up to 4"]);
 }
 
+/// Whoever wants a snapshot while one is taken gets that one, and nobody takes the place of another.
+#[test]
+fn all_who_want_a_snapshot_hear_of_the_same_one() {
+    let mut desk = Desk::default();
+    desk.snapshot("first", None);
+    desk.snapshot("second", None);
+    desk.snapshot("third", Some(3));
+    desk.callers.durable(WriteId(3));
+    let told = ["first: up to 4", "second: up to 4", "third: up to 4"];
+    assert_eq!(desk.told(), told);
+}
+
 #[test]
 fn all_who_wait_are_counted_and_hear_that_the_node_stops() {
     let mut desk = Desk::default();
