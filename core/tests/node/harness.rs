@@ -56,6 +56,18 @@ impl<R> Begun<R> {
     pub fn has_ended(&self) -> bool {
         self.result.try_recv().is_ok()
     }
+
+    /// What it returns, while this goes on: `step` is done again and again until there is something, but never faster than others can follow.
+    pub fn result_while(self, mut step: impl FnMut()) -> R {
+        let pause = Duration::from_millis(5);
+        for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
+            match self.result.recv_timeout(pause) {
+                Ok(result) => return result,
+                Err(_) => step(),
+            }
+        }
+        self.result()
+    }
 }
 
 /// Who leads, once this node knows it; within a second of virtual time.
