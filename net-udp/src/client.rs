@@ -87,7 +87,7 @@ struct Session {
     /// The number of the next command.
     next: u64,
     /// It does not expire before this, its patience after the last request that was answered was first sent: log time goes no faster than
-    /// the leaders' clocks.
+    /// the leaders' clocks. By this machine's clock; if that stands still, as some do in a suspended machine, the session may have expired.
     lives_until: Time,
 }
 
@@ -120,7 +120,7 @@ impl Client {
     ///
     /// A client that was idle for so long that its session may expire before the [timeout](ClientConfig::timeout) closes it and opens another
     /// first. If it expires all the same (the cluster ended it early, because there were too many or their replies took too much; or lost
-    /// its memory), nobody can tell whether the command was run in it before, however often it was sent.
+    /// its memory; or this machine was suspended), nobody can tell whether the command was run in it before, however often it was sent.
     ///
     /// # Errors
     /// If there is no reply in time, the session expired, or the command is too long. Ask the error whether the command
@@ -238,7 +238,8 @@ impl Client {
 
     /// Changes the members, one node at a time, and returns when that is committed. What is so already counts as made, whoever made it: of two
     /// copies of this request the first may make the change, and the second is refused. So when it is refused, the
-    /// [members](Client::members) are asked for, and the list is believed. A copy that the network delays may make it after this call has ended.
+    /// [members](Client::members) are asked for, and the list is believed; what it names first may not be committed yet. A copy that the
+    /// network delays may make the change after this call has ended.
     ///
     /// # Errors
     /// If it makes no sense, a learner has not caught up yet, or there is no answer in time.

@@ -268,7 +268,7 @@ impl Link {
                 node = self.id.0,
                 bytes = frame.bytes().len(),
                 max_datagram = self.max_datagram,
-                "an entry of another leader is too long for this node's datagrams, and is sent in a longer one: give all nodes the same max_datagram"
+                "an entry that was taken with longer datagrams goes in a longer one than this node's: give all nodes the same max_datagram"
             );
         }
         self.flush(&mut frame, to);

@@ -34,10 +34,10 @@ struct Args {
     #[arg(long)]
     bugs: bool,
     /// Print the ledger as well: each rule of the lock and of the paper, and what stands for it.
-    #[arg(long, conflicts_with_all = ["list", "bugs", "trace"])]
+    #[arg(long, conflicts_with_all = ["list", "bugs", "trace", "differential"])]
     ledger: bool,
     /// With --bugs: run the other checks as well that a page says find its bug.
-    #[arg(long, requires = "bugs", conflicts_with = "bless")]
+    #[arg(long, requires = "bugs", conflicts_with_all = ["bless", "list"])]
     also: bool,
     /// With --bugs: measure how hard each bug is to find, by each of those checks: with bounded searches, and by thousands of tries at random.
     #[arg(long, requires = "bugs", conflicts_with_all = ["also", "list"])]
@@ -46,10 +46,10 @@ struct Args {
     #[arg(long, conflicts_with = "bugs")]
     deep: bool,
     /// Check the traces of a real cluster instead: the files that its nodes wrote with `biglock node --trace FILE`, all of them.
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["list", "show", "json", "report", "bless", "jobs", "exact", "bugs", "deep", "fresh_stacks"])]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["filter", "list", "show", "json", "report", "bless", "jobs", "exact", "bugs", "deep", "fresh_stacks"])]
     trace: Vec<PathBuf>,
     /// Compare loom with a brute force on this many random programs, instead of the few of an ordinary run.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["bugs", "list", "filter", "bless", "json", "report", "trace", "deep", "show"])]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["bugs", "list", "filter", "bless", "json", "report", "trace", "deep", "show", "ledger", "fresh_stacks"])]
     differential: Option<u64>,
     /// With --differential: the seed of the programs.
     #[arg(long, value_name = "S", default_value_t = differential::SEED, requires = "differential")]

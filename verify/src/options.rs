@@ -17,7 +17,7 @@ pub struct Options {
     #[arg(long, requires = "filter")]
     pub exact: bool,
     /// List the names of all that there is, and run none.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["show", "json", "report", "bless", "jobs"])]
     pub list: bool,
     /// Print the picture of what was found, also where it had to be: in what is broken on purpose.
     #[arg(long)]
@@ -26,7 +26,7 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
     /// Write a page with the tables and the pictures to this folder: DIR/index.html.
-    #[arg(long, value_name = "DIR", conflicts_with = "list")]
+    #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
     /// Keep what this run has counted as what to compare with.
     #[arg(long)]

@@ -62,7 +62,7 @@ impl Report {
             folder: folder.into(),
         };
         let page = report.page();
-        if page.exists() && !has(&page, GENERATOR) {
+        if page.exists() && !read(&page).is_some_and(|text| text.contains(OURS)) {
             let page = page.display();
             return Err(format!(
                 "{page} is no report, and stays as it is; name another folder"
@@ -71,7 +71,9 @@ impl Report {
         // Pictures of what broke then would look like this run's. Others are not ours to remove.
         for file in fs::read_dir(folder).map_err(wrong)?.flatten() {
             let path = file.path();
-            if path.extension().is_some_and(|kind| kind == "svg") && has(&path, diagram::MARK) {
+            if path.extension().is_some_and(|kind| kind == "svg")
+                && read(&path).is_some_and(|text| text.starts_with(diagram::MARK))
+            {
                 fs::remove_file(path).map_err(wrong)?;
             }
         }
@@ -126,12 +128,11 @@ impl Report {
     }
 }
 
-/// By this a page is known as one of ours.
-const GENERATOR: &str = "biglock-verify";
+/// By its title a page is known as one of ours.
+const OURS: &str = "<title>Biglock";
 
-/// Whether it is a text that has this in it.
-fn has(file: &Path, mark: &str) -> bool {
-    fs::read_to_string(file).is_ok_and(|text| text.contains(mark))
+fn read(file: &Path) -> Option<String> {
+    fs::read_to_string(file).ok()
 }
 
 fn page(title: &str, body: Markup) -> String {
@@ -141,7 +142,6 @@ fn page(title: &str, body: Markup) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="generator" content=(GENERATOR);
                 title { (title) }
                 style { (PreEscaped(STYLE)) (PreEscaped(diagram::STYLE)) }
             }

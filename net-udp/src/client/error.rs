@@ -34,8 +34,8 @@ pub enum ClientError {
         /// Whether the cluster may have done it, or may do it yet.
         may_have_run: bool,
     },
-    /// The cluster ended the session early (there were too many, or their replies took too much), or lost its memory: the command **may
-    /// have run** before that, and nobody can tell any more. It never will from here on, and the next call opens another session.
+    /// The cluster ended the session early (there were too many, or their replies took too much), or lost its memory; or this machine was
+    /// suspended for longer than the session's patience. The command **may have run** before that, and nobody can tell any more. It never will from here on, and the next call opens another session.
     #[error("the session has ended: it may have run before that, and nobody can tell any more")]
     SessionExpired,
     /// The command does not fit into a datagram, of this client or of the node that leads.

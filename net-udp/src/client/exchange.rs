@@ -7,7 +7,7 @@
 //! answer takes a doubt away, and nobody counts doubts. Who asks has to know what an answer means whatever became of the other
 //! copies: for commands there are sessions, for changes the list of members.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -73,8 +73,8 @@ struct Question {
     /// When its time is up.
     until: Time,
     length: usize,
-    /// To whom it was sent.
-    asked: BTreeSet<NodeId>,
+    /// How often it was sent.
+    sent: u32,
     /// How often one node named another since the last pause.
     hops: u32,
     wait: Duration,
@@ -137,7 +137,7 @@ impl Exchange {
             whom,
             until,
             length: self.write(ask)?,
-            asked: BTreeSet::new(),
+            sent: 0,
             hops: 0,
             wait: FIRST_WAIT,
             pause: FIRST_PAUSE,
@@ -146,12 +146,12 @@ impl Exchange {
         };
         while self.now() < until {
             match self.try_once(&mut question) {
-                // A node has one limit, for every copy; but the others may have a longer one.
+                // A node has one limit, for every copy; but others, and the same before it was started again, may have a longer one.
                 Some(Outcome::TooLarge { size, limit }) => {
                     return Err(ClientError::TooLarge {
                         size,
                         limit,
-                        may_have_run: question.asked.len() > 1,
+                        may_have_run: question.sent > 1,
                     });
                 }
                 Some(outcome) => return Ok(outcome),
@@ -161,7 +161,7 @@ impl Exchange {
         Err(ClientError::TimedOut {
             timeout: self.timeout,
             heard: question.heard,
-            may_have_run: writes && !question.asked.is_empty(),
+            may_have_run: writes && question.sent > 0,
         })
     }
 
@@ -210,7 +210,7 @@ impl Exchange {
     fn try_once(&mut self, question: &mut Question) -> Option<Outcome> {
         self.send(question.length);
         let asked = self.target;
-        question.asked.insert(asked);
+        question.sent += 1;
         let by = question.until.min(self.now() + question.wait);
         let Some(outcome) = self.hear(Some(asked), by) else {
             // Once more if the datagram was lost, but by way of the others.

@@ -257,6 +257,9 @@ fn the_last_node_that_a_majority_needs_is_not_removed() {
     // Both others answer, and one of them is enough.
     cluster.ask(&["members", "remove", "2"]).succeeded();
     cluster.tell(&["get", "a"], "2\n");
+    // The last one is the leader's to refuse.
+    let last = cluster.ask(&["members", "remove", "1"]);
+    last.failed_with(&["can't remove node 1", "nobody would be left to vote"]);
 }
 
 #[test]

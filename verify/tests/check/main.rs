@@ -69,7 +69,8 @@ mod trials {
                 models,
             ),
         ];
-        let (_, judged, _) = ran("judged", Path::new(""), &["--list"]);
+        let (status, judged, wrong) = ran("judged", Path::new(""), &["--list"]);
+        assert_eq!(status, Some(0), "the list itself is refused: {wrong}");
         for name in names(&judged) {
             trials.push(Trial::test(name.clone(), move || is_judged(&name)));
         }

@@ -1,10 +1,12 @@
 //! `biglock members|transfer|snapshot`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -126,35 +128,65 @@ fn remove(cluster: &Cluster, client: &mut Client, id: NodeId) -> anyhow::Result<
     Ok(client.change_members(Change::Remove(id))?)
 }
 
-/// Waits until a majority of these voters answers.
+/// Waits until a majority of these voters answers, each at the address that the list has for it, unless the user named another.
 fn enough_answer(
     cluster: &Cluster,
-    mut voters: BTreeMap<NodeId, Option<SocketAddr>>,
+    voters: BTreeMap<NodeId, Option<SocketAddr>>,
 ) -> anyhow::Result<()> {
+    // That the last voter stays is for the leader to say.
+    if voters.is_empty() {
+        return Ok(());
+    }
     let (all, needed) = (voters.len(), voters.len() / 2 + 1);
-    let clock = Clock::monotonic();
-    let until = clock.now() + cluster.timeout().min(ANSWERS_WITHIN);
-    loop {
-        // Who can't be asked may be there.
-        voters.retain(|_, at| {
-            at.is_some_and(|at| query_status(at, cluster.cluster, LOOK_AGAIN).is_err())
-        });
-        let there = all - voters.len();
-        if there >= needed {
-            return Ok(());
-        }
-        if clock.now() >= until {
-            let silent: Vec<String> = voters.keys().map(NodeId::to_string).collect();
-            let (silent, one) = (silent.join(" and "), voters.len() == 1);
+    let (heard, answers) = channel();
+    let (mut silent, mut unknown) = (BTreeSet::new(), 0);
+    for (id, listed) in voters {
+        let named = cluster.servers.iter().find(|peer| peer.id == id);
+        let Some(at) = named.map(|peer| peer.addr).or(listed) else {
+            // Who can't be asked may be there.
+            unknown += 1;
+            continue;
+        };
+        silent.insert(id);
+        let (heard, number) = (heard.clone(), cluster.cluster);
+        let until = cluster.timeout().min(ANSWERS_WITHIN);
+        let ask = move || {
+            if answers_in_time(at, number, until) {
+                let _ = heard.send(id);
+            }
+        };
+        thread::Builder::new().name("asks".into()).spawn(ask)?;
+    }
+    drop(heard);
+    let mut there = 0;
+    while there + unknown < needed {
+        let Ok(id) = answers.recv() else {
+            let names: Vec<String> = silent.iter().map(NodeId::to_string).collect();
+            let (names, one) = (names.join(" and "), silent.len() == 1);
             bail!(
                 "without it, {needed} of {all} voters have to agree to everything, and {there} answer{}: \
-                 {silent} {} not; first start {}, or remove what is dead",
+                 {names} {} not; first start {}, or remove what is dead",
                 if there == 1 { "s" } else { "" },
                 if one { "does" } else { "do" },
                 if one { "it" } else { "one of them" },
             );
+        };
+        silent.remove(&id);
+        there += 1;
+    }
+    Ok(())
+}
+
+/// Whether the node there answers. One that is just starting may refuse at first.
+fn answers_in_time(at: SocketAddr, cluster: u64, within: Duration) -> bool {
+    let clock = Clock::monotonic();
+    let until = clock.now() + within;
+    loop {
+        match query_status(at, cluster, until.since(clock.now())) {
+            Ok(_) => return true,
+            Err(_) if clock.now() >= until => return false,
+            Err(_) => look_again(),
         }
-        look_again();
     }
 }
 
