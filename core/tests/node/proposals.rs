@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use biglock::lock::{Promise, promise};
+use biglock::lock::{Promise, Step, promise};
 use biglock::node::Decided;
 use biglock::rules::Body;
 use biglock::{
@@ -69,7 +69,12 @@ fn it_ends_when_the_node_is_broken() {
         });
     };
     for breaks in [forged, in_a_section_of_its_own] {
-        let bench = bench_that_leads();
+        let bench = leader_of_three(MemoryStorage::new(), ());
+        // Every thread sleeps: one that is busy would tell whoever waits, when it brings back what it has.
+        while bench.events.try_recv().is_ok() {}
+        bench.tick(330);
+        bench.until("leader", |step| matches!(step, Step::Left(_)));
+        bench.until_waits("leader", "the next heartbeat");
         let waiting = begin("wait for a reply", {
             let proposal = propose(&bench, b"x");
             move || proposal.wait()

@@ -81,6 +81,33 @@ fn a_leader_steps_down_at_the_very_end_of_the_timeout() {
     }
 }
 
+/// A disk is stuck if one write takes too long, and not if one follows the other for as long.
+#[test]
+fn a_disk_that_is_busy_is_not_stuck() {
+    let patience = MAX * 3;
+    let mut cluster = Cluster::of(3);
+    cluster.elect(1);
+    cluster.deliver_all();
+    cluster.stuck = Some(1);
+    for _ in 0..5 {
+        // There is always a next one to write.
+        cluster.propose(1, b"x");
+        for _ in 0..2 {
+            cluster.pass(patience / 3);
+            cluster.with_raft(1, |raft, at| raft.heartbeat(at));
+        }
+        cluster.propose(1, b"y");
+        cluster.finish_one_write(1);
+        cluster.wire.clear();
+        assert_eq!(cluster.role(1), RoleKind::Leader);
+    }
+    for _ in 0..4 {
+        cluster.pass(patience / 3);
+        cluster.with_raft(1, |raft, at| raft.heartbeat(at));
+    }
+    assert_eq!(cluster.role(1), RoleKind::Follower);
+}
+
 #[test]
 fn a_transfer_ends_at_the_very_end_of_the_timeout() {
     for (after, goes_on) in [(MAX - Duration::from_nanos(1), true), (MAX, false)] {

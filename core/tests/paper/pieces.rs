@@ -85,6 +85,11 @@ fn a_third_answer_with_nothing_new_brings_the_piece_again() {
     assert_eq!(sending.has(HEAD), []);
     let again = sending.has(HEAD);
     assert_eq!(again[0], (HEAD, false), "{again:?}");
+    // The first piece was lost: it says whose the others are.
+    let mut sending = self::sending();
+    assert_eq!(sending.has(0), []);
+    assert_eq!(sending.has(0), []);
+    assert_eq!(sending.has(0)[0], (0, true));
     // What is new begins the count anew.
     let mut sending = self::sending();
     for received in [HEAD, HEAD, HEAD, HEAD + 400, HEAD + 400, HEAD + 400] {
