@@ -129,6 +129,19 @@ fn a_folder_is_new_until_something_is_written() {
     assert!(!open(folder.path(), 1).is_new());
 }
 
+/// A name of one part is in the current folder.
+#[test]
+fn a_folder_may_have_a_relative_name() {
+    let here = tempfile::Builder::new()
+        .prefix("relative-")
+        .tempdir_in(".")
+        .unwrap();
+    let name = Path::new(here.path().file_name().unwrap());
+    fs::remove_dir(name).unwrap();
+    vote(&mut open(name, 1), state(1, Some(1)));
+    assert_eq!(load(&mut open(name, 1)).hard_state, state(1, Some(1)));
+}
+
 #[test]
 fn what_was_written_is_there_after_opening_again() {
     let folder = folder();
