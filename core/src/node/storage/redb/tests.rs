@@ -430,3 +430,33 @@ fn a_flipped_byte_in_a_record_is_refused() {
         assert!(error.contains(FILE) && error.contains("new id"), "{error}");
     }
 }
+
+/// What a folder says of its writes: which was begun, and whether any was ever acknowledged.
+#[test]
+fn what_was_only_begun_was_not_acknowledged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = || writes::Writes::written(folder.path()).expect("it can be read");
+    assert!(!written(), "there is nothing");
+    let (mut writes, said) = writes::Writes::open(folder.path()).expect("it can be made");
+    assert!(said.is_none() && !written());
+    writes.begin(1, &vote(1)).expect("there is room");
+    assert!(!written());
+    writes.acknowledge(1).expect("there is room");
+    assert!(written());
+    let (_, said) = writes::Writes::open(folder.path()).expect("it is there");
+    assert_eq!(
+        said.map(|last| (last.acknowledged, last.begun)),
+        Some((1, 1))
+    );
+
+    // It stands there twice, and is believed only if both say the same.
+    let file = folder.path().join(writes::FILE);
+    let whole = std::fs::read(&file).expect("it is there");
+    for at in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&file, damaged).expect("there is room");
+        let (_, said) = writes::Writes::open(folder.path()).expect("it is there");
+        assert!(said.is_none(), "byte {at}: {said:?}");
+    }
+}
