@@ -14,7 +14,7 @@ use biglock::{
 
 use crate::harness::{
     Disk, PATIENCE, Wire, append, begin, bench, bench_of, config, deliver, ends, granted,
-    heartbeat, leader_of_three, matched, tick,
+    heartbeat, leader, leader_of_three, matched, tick,
 };
 
 /// A network that goes nowhere, whose messages are this long, and which says who it is told are the members.
@@ -127,6 +127,7 @@ fn the_transport_is_told_of_the_members() {
     let node = Node::start(config(1, 1), MemoryStorage::new(), deaf, ()).unwrap();
     let node = Arc::new(node);
     tick(&node, 300);
+    leader(&node).unwrap();
     assert_eq!(told.recv_timeout(PATIENCE), Ok(vec![1]));
     for (id, all) in [(2, vec![1, 2]), (3, vec![1, 2, 3])] {
         let (id, address) = (NodeId(id), String::new());
