@@ -5,10 +5,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use biglock::kv::{Command, KvStore};
-use biglock::node::{Activity, MIN_PAYLOAD};
+use biglock::node::{Activity, MIN_PAYLOAD, ThreadActivity};
 use biglock::rules::{Change, Members};
 use biglock::{
-    Clock, Config, ConfigError, Inbox, MemoryStorage, Message, Node, NodeId, Outside,
+    Clock, Config, ConfigError, Inbox, LocalNetwork, MemoryStorage, Message, Node, NodeId, Outside,
     SessionRequest, StartError, Stopped, Storage, Transport, TransportError, WaitError, codec,
 };
 
@@ -157,10 +157,17 @@ fn whoever_looks_sees_what_each_thread_does() {
     let node = bench.node.clone();
     let waiting = begin("wait", move || node.wait_for_leader(PATIENCE));
     bench.until_waits("caller", "a change of leadership");
-    let threads = bench.node.threads();
-    let waits = Activity::WaitsFor("a change of leadership");
-    let caller = threads.iter().find(|one| one.thread == "caller");
-    assert_eq!(caller.map(|one| one.activity), Some(waits), "{threads:?}");
+    // It says so itself a moment later. And so sees whoever asks over the network.
+    let (node, inbox) = (bench.node.clone(), bench.wire.inbox());
+    ends("look", move || {
+        let waits = |one: &ThreadActivity| {
+            let waits = Activity::WaitsFor("a change of leadership");
+            one.thread == "caller" && one.activity == waits
+        };
+        while !(node.threads().iter().any(waits) && inbox.threads().iter().any(waits)) {
+            std::thread::yield_now();
+        }
+    });
     bench.deliver(2, 1, heartbeat());
     waiting.result().unwrap();
 }
@@ -253,6 +260,10 @@ fn handles_say_what_they_are() {
     let call = bench.node.call(SessionRequest::Open { patience }).unwrap();
     assert_eq!(format!("{call:?}"), "SessionCall { .. }");
     assert_eq!(format!("{:?}", bench.node), "Node { .. }");
+    let network = LocalNetwork::new();
+    assert_eq!(format!("{network:?}"), "LocalNetwork { .. }");
+    let transport = format!("{:?}", network.transport(1));
+    assert_eq!(transport, "LocalTransport { id: NodeId(1), .. }");
 }
 
 /// The machine's own clock is no test's to move, and a node runs by it as well.

@@ -91,9 +91,9 @@ fn a_command_that_ended_its_session_is_not_run_again() {
         matches!(ask, Ask::Session(SessionRequest::Call { .. }))
     });
     let error = client(&network).call("once").unwrap_err();
+    assert_eq!(runs.load(Ordering::SeqCst), 1, "it is run once");
     assert!(matches!(error, ClientError::SessionExpired), "{error}");
     assert!(error.may_have_run());
-    assert_eq!(runs.load(Ordering::SeqCst), 1);
 }
 
 /// The second copy is refused, since the first has made it.

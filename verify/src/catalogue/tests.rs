@@ -47,7 +47,11 @@ fn exists(check: &Check) -> bool {
                 "biglock-udp" => root().join("net-udp/tests"),
                 _ => return false,
             };
-            let main = fs::read_to_string(tests.join(format!("{target}.rs"))).unwrap();
+            let file = [format!("{target}.rs"), format!("{target}/main.rs")]
+                .map(|file| tests.join(file))
+                .into_iter()
+                .find(|file| file.exists());
+            let main = fs::read_to_string(file.expect("a test target")).unwrap();
             let has = |source: &str, function: &str| {
                 source.contains(&format!("#[test]\nfn {function}() {{"))
             };

@@ -143,6 +143,20 @@ fn work_that_nobody_took_is_found_when_the_lock_is_given_up() {
     );
 }
 
+/// Nor is anything given out by a node that has stopped.
+#[test]
+fn a_node_that_has_stopped_gives_nothing_to_do() {
+    let mut shared = follower();
+    shared.receive(Time::ZERO, from_leader(entries(&[1], 0)));
+    let (storage, write) = shared.take_write().expect("an entry");
+    shared.finish_write(Time::ZERO, storage, write.id, Ok(()));
+    shared.receive(Time::ZERO, from_leader(entries(&[1, 1], 1)));
+    shared.stop(Stopped::Shutdown);
+    assert!(!shared.has_job() && !shared.has_write());
+    let work = shared.take_work();
+    assert!(work.job.is_none() && work.write.is_none() && work.messages.is_empty());
+}
+
 /// One line in the log for each change, whichever section made it.
 #[test]
 fn who_leads_is_told_when_it_changes_and_once() {

@@ -51,8 +51,11 @@ fn a_record_has_what_is_new_and_no_more() {
     let stands = recorder.note("election", "campaign", &raft, false);
     assert!(!stands.now.hard_state_durable);
     assert_eq!(new_entries(&stands), []);
+    assert_eq!(Record::from(&stands).section, "campaign");
 
     write(&mut raft);
+    let durable = recorder.note("election", "finish a write", &raft, false);
+    assert!(durable.now.hard_state_durable);
     assert!(raft.count_votes(AT, ballot).is_none());
     let leads = recorder.note("election", "count the votes", &raft, false);
     assert_eq!(
@@ -95,6 +98,9 @@ fn payloads_are_told_apart() {
     };
     assert_eq!(mark(b"a"), mark(b"a"));
     assert_ne!(mark(b"a").digest, mark(b"b").digest);
+    let many = (0..1000_u32).map(|n| mark(&n.to_be_bytes()).digest);
+    let digests: std::collections::BTreeSet<u64> = many.collect();
+    assert_eq!(digests.len(), 1000);
     let members = Payload::Members(Members::voting([NodeId(2)]));
     assert_eq!(Mark::of(at(1, 1), &members).voters, Some(vec![NodeId(2)]));
 }
