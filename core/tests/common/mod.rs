@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use biglock::rules::{
     Answer, Appended, At, Ballot, Beat, Body, Entry, Log, Members, Payload, Position, Raft,
-    ReadAnswer, ReadId, RoleKind, Settings, Write,
+    ReadAnswer, ReadId, RoleKind, Settings, Snapshot, Write,
 };
 use biglock::{HardState, Message, NodeId, Stored, Term, Time};
 use bytes::Bytes;
@@ -350,6 +350,21 @@ impl Cluster {
         let payload = command(bytes);
         self.with_raft(id, |raft, at| raft.propose(at, payload))
             .expect("it leads")
+    }
+
+    /// This server takes a snapshot of all that it has applied, so many bytes long. Returns the last entry that it holds.
+    pub fn snapshot(&mut self, id: u64, length: usize) -> Position {
+        self.with_raft(id, |raft, _| {
+            let (last, time, members) = raft.snapshot_head(raft.applied()).expect("it is here");
+            let data = (0..length).map(|i| i as u8).collect::<Vec<u8>>().into();
+            raft.compact(Snapshot {
+                last,
+                time,
+                members,
+                data,
+            });
+            last
+        })
     }
 
     /// Somebody reads here.

@@ -1,6 +1,6 @@
 //! What the rules leave open and a cluster pays for: no message, question, answer or byte more than is needed.
 
-use biglock::rules::{Appended, Body, Change, Conflict, Members, Payload, Snapshot};
+use biglock::rules::{Appended, Body, Change, Conflict, Members, Payload};
 use biglock::{NodeId, Term, Time};
 
 use crate::common::{
@@ -194,51 +194,6 @@ fn the_numbers_of_reads_rise_from_wherever_they_begin() {
     };
     let (one, two) = (number(&mut cluster, 1 << 20), number(&mut cluster, 1 << 40));
     assert!(one.abs_diff(two) > 1 << 20, "{one} and {two}");
-}
-
-/// Who is sent a snapshot hears from its leader in every heartbeat: by a piece, or if none is due, by one with nothing in it.
-#[test]
-fn a_heartbeat_to_who_is_sent_a_snapshot_has_a_piece_or_is_empty() {
-    let mut cluster = Cluster::with(3, |settings| {
-        settings.keep_entries = 0;
-        settings.max_payload = 400;
-        settings.max_in_flight = 2;
-    });
-    cluster.time_out(1);
-    cluster.deliver_without(&[3]);
-    cluster.with_raft(1, |raft, _| {
-        let (last, time, members) = raft.snapshot_head(raft.applied()).expect("it is here");
-        let data = vec![7; 3000].into();
-        raft.compact(Snapshot {
-            last,
-            time,
-            members,
-            data,
-        });
-    });
-    cluster.heartbeat(1);
-    let pieces = |cluster: &Cluster| -> Vec<(u64, usize)> {
-        let piece = |m: &biglock::Message| match &m.body {
-            Body::InstallSnapshot { chunk, .. } => Some((chunk.offset, chunk.bytes.len())),
-            _ => None,
-        };
-        cluster.between(1, 3).iter().filter_map(piece).collect()
-    };
-    // As many as begin within the window of 800 bytes; the first has the members beside its bytes.
-    let head = pieces(&cluster)[0].1 as u64;
-    let first = pieces(&cluster);
-    assert_eq!(first[1..], [(head, 400), (head + 400, 400)], "{first:?}");
-    assert!((200..400).contains(&head));
-    // One has arrived, so it is not silent; the other is under way.
-    cluster.deliver(1, 3);
-    cluster.deliver(3, 1);
-    cluster.lose(|m| m.to.0 == 3);
-    cluster.heartbeat(1);
-    assert_eq!(pieces(&cluster), [(head, 0)], "nothing is due");
-    // It has been silent since the last heartbeat: the next piece again, and no more.
-    cluster.lose(|m| m.to.0 == 3);
-    cluster.heartbeat(1);
-    assert_eq!(pieces(&cluster), [(head, 400)]);
 }
 
 // ---- What a log and its entries take ----

@@ -1,7 +1,7 @@
 //! Section 7, InstallSnapshot in pieces: what the leader makes of each answer.
 
 use biglock::Message;
-use biglock::rules::{Beat, Body, Position, Snapshot};
+use biglock::rules::{Beat, Body, Position};
 
 use crate::common::Cluster;
 
@@ -21,17 +21,7 @@ fn sending() -> Sending {
     });
     cluster.time_out(1);
     cluster.deliver_without(&[3]);
-    let last = cluster.with_raft(1, |raft, _| {
-        let (last, time, members) = raft.snapshot_head(raft.applied()).expect("it is here");
-        let data = vec![7; 5000].into();
-        raft.compact(Snapshot {
-            last,
-            time,
-            members,
-            data,
-        });
-        last
-    });
+    let last = cluster.snapshot(1, 5000);
     cluster.heartbeat(1);
     let sent: Vec<_> = cluster.between(1, 3).iter().filter_map(piece).collect();
     assert_eq!(sent, [(0, true), (HEAD, false), (HEAD + 400, false)]);
@@ -61,10 +51,27 @@ impl Sending {
         said.iter().filter_map(piece).collect()
     }
 
-    fn heartbeat(&mut self) {
+    /// What the next heartbeat has for it: where it begins, and how long it is.
+    fn heartbeat(&mut self) -> Vec<(u64, usize)> {
         self.cluster.heartbeat(1);
+        let piece = |m: &Message| match &m.body {
+            Body::InstallSnapshot { chunk, .. } => Some((chunk.offset, chunk.bytes.len())),
+            _ => None,
+        };
+        let pieces = self.cluster.between(1, 3);
+        let pieces = pieces.iter().filter_map(piece).collect();
         self.cluster.wire.clear();
+        pieces
     }
+}
+
+/// Who is sent a snapshot hears from its leader in every heartbeat: by a piece, or if none is due, by one with nothing in it.
+#[test]
+fn a_heartbeat_has_a_piece_or_is_empty() {
+    let mut sending = sending();
+    assert_eq!(sending.has(HEAD), []);
+    assert_eq!(sending.heartbeat(), [(HEAD, 0)], "the next is under way");
+    assert_eq!(sending.heartbeat(), [(HEAD, 400)], "it was silent since");
 }
 
 #[test]
@@ -130,15 +137,6 @@ fn a_snapshot_of_what_the_last_one_holds_is_never_due() {
     });
     cluster.elect(1);
     assert!(cluster.raft(1).wants_snapshot());
-    cluster.with_raft(1, |raft, _| {
-        let (last, time, members) = raft.snapshot_head(raft.applied()).expect("it is here");
-        let data = Default::default();
-        raft.compact(Snapshot {
-            last,
-            time,
-            members,
-            data,
-        });
-    });
+    cluster.snapshot(1, 0);
     assert!(!cluster.raft(1).wants_snapshot());
 }

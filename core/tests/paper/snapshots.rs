@@ -1,8 +1,7 @@
 //! Section 7 and figure 13: log compaction and InstallSnapshot.
 
 use biglock::rules::{
-    Appended, Beat, Body, Change, Chunk, Members, Position, RoleKind, Settings, Snapshot,
-    SnapshotHead,
+    Appended, Beat, Body, Change, Chunk, Members, Position, RoleKind, Settings, SnapshotHead,
 };
 use biglock::{Message, NodeId, Term, Time};
 use bytes::Bytes;
@@ -17,21 +16,6 @@ fn cluster(n: u64) -> Cluster {
 fn set(settings: &mut Settings) {
     settings.keep_entries = 0;
     settings.max_payload = 400;
-}
-
-/// This server takes a snapshot of all that it has applied.
-fn snapshot(cluster: &mut Cluster, id: u64, length: usize) -> Position {
-    cluster.with_raft(id, |raft, _| {
-        let (last, time, members) = raft.snapshot_head(raft.applied()).expect("it is here");
-        let data = (0..length).map(|i| i as u8).collect::<Vec<u8>>().into();
-        raft.compact(Snapshot {
-            last,
-            time,
-            members,
-            data,
-        });
-        last
-    })
 }
 
 fn data(cluster: &Cluster, id: u64) -> Bytes {
@@ -69,7 +53,7 @@ fn behind_with(length: usize, set: impl Fn(&mut Settings)) -> Cluster {
         cluster.propose(1, b"x");
     }
     cluster.deliver_without(&[3]);
-    snapshot(&mut cluster, 1, length);
+    cluster.snapshot(1, length);
     cluster
 }
 
@@ -81,7 +65,7 @@ fn a_snapshot_takes_the_place_of_the_log() {
     for length in [10, 20] {
         cluster.propose(1, b"x");
         cluster.deliver_all();
-        let last = snapshot(&mut cluster, 1, length);
+        let last = cluster.snapshot(1, length);
         assert_eq!(last.index, cluster.end(1));
         assert_eq!(
             (cluster.log(1).len(), cluster.raft(1).log().before()),
@@ -112,7 +96,7 @@ fn the_first_entry_after_a_snapshot_passes_the_consistency_check() {
     cluster.heartbeat(1);
     cluster.deliver_all();
     (1..=3).for_each(|id| {
-        snapshot(&mut cluster, id, 10);
+        cluster.snapshot(id, 10);
     });
     cluster.propose(1, b"y");
     assert_eq!(append_of(&cluster.wire[0]), ((2, 1), vec![1], 2));
@@ -156,7 +140,7 @@ fn a_follower_that_is_a_little_late_gets_entries() {
         late.propose(1, b"x");
     }
     late.deliver_without(&[3]);
-    snapshot(&mut late, 1, 10);
+    late.snapshot(1, 10);
     late.heartbeat(1);
     late.deliver_all();
     assert!(!late.said.iter().any(is_chunk) && late.end(3) == 11);
@@ -544,7 +528,7 @@ fn a_snapshot_that_is_replaced_while_it_is_sent() {
     cluster.deliver(3, 1);
     cluster.propose(1, b"x");
     cluster.deliver_without(&[3]);
-    snapshot(&mut cluster, 1, 2000);
+    cluster.snapshot(1, 2000);
     while cluster.end(3) == 0 {
         if cluster.wire.is_empty() {
             cluster.heartbeat(1);
@@ -567,7 +551,7 @@ fn who_is_silent_is_sent_the_latest_snapshot() {
     for _ in 0..3 {
         cluster.propose(1, b"x");
         cluster.deliver_without(&[3]);
-        snapshot(&mut cluster, 1, 2000);
+        cluster.snapshot(1, 2000);
         for _ in 0..3 {
             cluster.heartbeat(1);
             cluster.deliver_without(&[3]);
@@ -592,7 +576,7 @@ fn the_members_are_in_the_snapshot() {
     let began = cluster.with_raft(1, |raft, at| raft.change_members(at, &remove));
     began.expect("it leads");
     cluster.deliver_without(&[3]);
-    snapshot(&mut cluster, 1, 10);
+    cluster.snapshot(1, 10);
     // One more, which is not in it.
     let demote = Change::Demote(NodeId(2));
     let began = cluster.with_raft(1, |raft, at| raft.change_members(at, &demote));
@@ -637,7 +621,7 @@ fn only_what_was_applied_is_in_a_snapshot() {
     assert_eq!(cluster.raft(1).applied(), 2);
     assert!(cluster.raft(1).snapshot_head(2).is_some());
     assert_eq!(cluster.raft(1).snapshot_head(3), None);
-    snapshot(&mut cluster, 1, 10);
+    cluster.snapshot(1, 10);
     assert_eq!(
         (cluster.log(1), cluster.end(1)),
         (vec![1], 3),
@@ -662,7 +646,7 @@ fn a_snapshot_is_due_when_the_log_reaches_a_size() {
             proposed += 1;
         }
         assert!((9..=10).contains(&proposed), "{proposed}");
-        snapshot(&mut cluster, 1, 10);
+        cluster.snapshot(1, 10);
         assert!(!cluster.raft(1).wants_snapshot());
     }
     for _ in 0..20 {
