@@ -35,7 +35,8 @@ pub enum ClientError {
         may_have_run: bool,
     },
     /// The cluster ended the session early (there were too many, or their replies took too much), or lost its memory; or this machine was
-    /// suspended for longer than the session's patience. The command **may have run** before that, and nobody can tell any more. It never will from here on, and the next call opens another session.
+    /// suspended for longer than the session's patience. The command **may have run** before that, and nobody can tell any more. It never
+    /// will from here on, and the next call opens another session.
     #[error("the session has ended: it may have run before that, and nobody can tell any more")]
     SessionExpired,
     /// The command does not fit into a datagram, of this client or of the node that leads.
@@ -48,7 +49,8 @@ pub enum ClientError {
         size: u64,
         /// The most that fit, in bytes.
         limit: u64,
-        /// Whether the cluster may have run it, or may do it yet: it was sent to other nodes too, whose datagrams may be longer.
+        /// Whether the cluster may have run it, or may do it yet: it was sent more than once, and who got it before may have longer
+        /// datagrams.
         may_have_run: bool,
     },
     /// It was done, and what came of it does not fit into a datagram of the node.
