@@ -13,8 +13,11 @@ use diffy::Patch;
 use crate::measured::Measured;
 
 mod change;
+mod picture;
 #[cfg(test)]
 mod tests;
+
+pub use picture::Picture;
 
 /// One page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub struct Bug {
     pub story: String,
     /// The change, as a unified diff.
     pub diff: String,
+    /// What happens.
+    pub picture: Option<Picture>,
 }
 
 /// What finds a bug.
@@ -127,9 +132,6 @@ impl fmt::Display for Check {
 /// The heading above a page's diff.
 const CHANGE: &str = "## The change";
 
-/// The heading above a page's picture.
-const PICTURE: &str = "## What happens";
-
 impl Bug {
     /// Reads a page.
     ///
@@ -192,6 +194,7 @@ impl Bug {
             made_by: rows("made by").next().map(String::from),
             breaks: rows("breaks").next().unwrap_or_default().into(),
             page: page.into(),
+            picture: Picture::parse(text, &check),
             check,
             says: row("says")?.trim_matches('`').into(),
             also,
@@ -309,20 +312,6 @@ impl Bug {
         }
         Ok(())
     }
-
-    /// Puts a new picture into the page.
-    ///
-    /// # Errors
-    /// If the page can't be read or written.
-    pub fn bless(&self, picture: &str) -> std::io::Result<()> {
-        let text = fs::read_to_string(&self.page)?;
-        let above = text.split(PICTURE).next().unwrap_or(&text).trim_end();
-        let page = format!(
-            "{above}\n\n{PICTURE}\n\n```text\n{}\n```\n",
-            picture.trim_end()
-        );
-        fs::write(&self.page, page)
-    }
 }
 
 impl Bug {
@@ -389,7 +378,9 @@ pub fn read(root: &Path) -> Result<Vec<Bug>, String> {
         .iter()
         .map(|page| {
             let text = fs::read_to_string(page).map_err(|e| format!("{}: {e}", page.display()))?;
-            Bug::parse(page, &text)
+            let mut bug = Bug::parse(page, &text)?;
+            bug.read_drawing()?;
+            Ok(bug)
         })
         .collect()
 }

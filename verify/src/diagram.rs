@@ -134,6 +134,11 @@ pub struct Sent {
 }
 
 impl Diagram {
+    /// Whether it has more lanes than have room side by side on an upright sheet of paper.
+    pub fn is_wide(&self) -> bool {
+        self.lanes.len() > 2
+    }
+
     /// The lines of what was wrong.
     fn wrong(&self) -> impl Iterator<Item = &str> {
         let lines = self.broken.lines().map(str::trim);

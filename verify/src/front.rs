@@ -108,8 +108,10 @@ fn try_outputs(args: &Args) -> Result<(), String> {
         try_to_write(path)?;
     }
     if args.options.bless && args.bugs {
-        let bugs = catalogue::read(root())?;
-        bugs.iter().try_for_each(|bug| try_to_write(&bug.page))?;
+        for bug in catalogue::read(root())? {
+            try_to_write(&bug.page)?;
+            try_to_write(&bug.drawing_file())?;
+        }
     } else if args.options.bless {
         GOLDEN
             .iter()
@@ -188,6 +190,11 @@ fn run_models(args: &Args) -> Result<bool, String> {
         }
         return Ok(true);
     }
+    // A report shows the known bugs as well; and one that could not is not begun.
+    let bugs = match options.report {
+        Some(_) => catalogue::read(root())?,
+        None => Vec::new(),
+    };
     let report = options.begin_report(&command())?;
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let at_once = options.at_once();
@@ -284,6 +291,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
             deep,
             gone: missing.clone(),
             rules: rules.clone(),
+            bugs,
             ..scope(args)
         };
         report.models(&rows, &scope)?;

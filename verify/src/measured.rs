@@ -16,6 +16,11 @@ pub enum Measured {
     Compiler,
     /// An ordinary test fails: it draws nothing and its threads, if it has any, need no luck.
     Test,
+    /// A test fails that draws from seeds of its own, which are always the same.
+    Fixed {
+        /// The first seed with which it fails. The test tries no more.
+        seed: u64,
+    },
     /// A model of threads breaks.
     Threads {
         /// In which execution of the whole search,
@@ -57,7 +62,10 @@ impl Measured {
             Measured::Threads { of, .. }
             | Measured::Programs { of, .. }
             | Measured::Messages { of, .. } => Some(of),
-            Measured::Compiler | Measured::Test | Measured::Seeds { .. } => None,
+            Measured::Compiler
+            | Measured::Test
+            | Measured::Fixed { .. }
+            | Measured::Seeds { .. } => None,
         }
     }
 }
@@ -79,6 +87,7 @@ impl fmt::Display for Measured {
         match self {
             Measured::Compiler => f.write_str(COMPILER),
             Measured::Test => f.write_str(TEST),
+            Measured::Fixed { seed } => write!(f, "{FIXED}{}", thousands(*seed)),
             Measured::Threads {
                 execution,
                 of,
@@ -112,9 +121,25 @@ impl fmt::Display for Measured {
 }
 
 const COMPILER: &str = "nothing runs: it does not compile";
-const TEST: &str = "the first run, as every run: nothing is drawn";
+const TEST: &str =
+    "every run: nothing is searched, so a preemption bound and random draws do not apply";
+const FIXED: &str = "every run: nothing is searched, and its seeds are always the same, from 0 on; the first that fails is ";
+
+/// How a test says which of its seeds has failed: `for_each_seed` in core/tests/properties.rs.
+const SEED: &str = "the seed is ";
 
 const PROGRAMS: &str = ", of random programs";
+
+impl Measured {
+    /// Of an ordinary test that said this as it failed.
+    pub fn of_test(said: &str) -> Measured {
+        let seed = said.lines().find_map(|line| line.strip_prefix(SEED));
+        match seed.and_then(|seed| seed.parse().ok()) {
+            Some(seed) => Measured::Fixed { seed },
+            None => Measured::Test,
+        }
+    }
+}
 
 /// Where it was found, and how many there are if nothing is broken. With the bug there may be more.
 fn first(what: &str, nth: u64, of: u64) -> String {
@@ -136,6 +161,10 @@ impl FromStr for Measured {
         let read = || match text {
             COMPILER => Some(Measured::Compiler),
             TEST => Some(Measured::Test),
+            _ if text.starts_with(FIXED) => {
+                let seed = number(text.strip_prefix(FIXED)?)?;
+                Some(Measured::Fixed { seed })
+            }
             _ if text.ends_with(PROGRAMS) => {
                 let (execution, of) = where_found("execution", text.strip_suffix(PROGRAMS)?)?;
                 Some(Measured::Programs { execution, of })
@@ -227,6 +256,15 @@ mod tests {
     }
 
     #[test]
+    fn a_test_that_names_its_seed_has_drawn() {
+        let said = "thread 'a' panicked at x.rs:1:2:\ntwo leaders\nthe seed is 319";
+        assert_eq!(Measured::of_test(said), Measured::Fixed { seed: 319 });
+        for said in ["", "two leaders", "it is not the seed is 3"] {
+            assert_eq!(Measured::of_test(said), Measured::Test);
+        }
+    }
+
+    #[test]
     fn what_a_page_says_is_what_was_measured() {
         let found = |execution| Bounded {
             preemptions: 2,
@@ -241,6 +279,7 @@ mod tests {
         for (measured, text) in [
             (Measured::Compiler, COMPILER),
             (Measured::Test, TEST),
+            (Measured::Fixed { seed: 1_012 }, &format!("{FIXED}1,012")),
             (
                 threads(vec![found(None)]),
                 "execution 1,234 (56,789 without the bug); preemption bound 2: not found; 17 of 10,000 random schedules, 2 of them in other words",

@@ -13,6 +13,7 @@ use crate::proof::Rule;
 use crate::report::{BugRow, ModelRow, Searched, many, that_hold, thousands};
 
 mod bugs;
+mod known;
 mod ledger;
 
 #[cfg(test)]
@@ -37,6 +38,8 @@ pub struct Scope {
     pub gone: Vec<String>,
     /// The rules for which the models stand, if they are Biglock's own.
     pub rules: Vec<Rule>,
+    /// The known bugs, if they are Biglock's own: as their pages tell of them.
+    pub bugs: Vec<Bug>,
     /// Where the counts are kept.
     pub golden: String,
 }
@@ -91,6 +94,9 @@ impl Report {
             let drawing = seen.and_then(|f| f.drawing.as_ref());
             self.picture(&row.name, drawing)?;
         }
+        for bug in &scope.bugs {
+            self.picture(&bug.id, known::drawing(bug))?;
+        }
         self.write("index.html", &of_models(rows, scope))
     }
 
@@ -99,8 +105,8 @@ impl Report {
     /// # Errors
     /// If it can't be written.
     pub fn bugs(&self, bugs: &[Bug], rows: &[BugRow], scope: &Scope) -> Result<(), String> {
-        for (id, row) in bugs::ids(rows).iter().zip(rows) {
-            self.picture(id, row.drawing.as_ref())?;
+        for ((id, row), bug) in bugs::ids(rows).iter().zip(rows).zip(bugs) {
+            self.picture(id, row.drawing.as_ref().or(known::drawing(bug)))?;
         }
         self.write("index.html", &bugs::page(bugs, rows, scope))
     }
@@ -172,6 +178,7 @@ pub fn of_models(rows: &[ModelRow], scope: &Scope) -> String {
         p.quiet {
             "Written by " code { (scope.command) } ". "
             @if !scope.rules.is_empty() { a href="#ledger" { "The ledger, by rule" } ". " }
+            @if !scope.bugs.is_empty() { a href="#catalogue" { "Known bugs, with their pictures" } ". " }
             a href="#unchecked" { "What was not checked" } "."
         }
         @if !failed.is_empty() {
@@ -181,8 +188,8 @@ pub fn of_models(rows: &[ModelRow], scope: &Scope) -> String {
         @if !models.is_empty() {
             h2 { "Interleavings of threads" }
             p {
-                "Each model runs threads of the real node in every order in which they can take its locks. Exhausted: the checker's own word that \
-                 the search was completed, no bound of any kind, every goal reached, and as many executions as are kept in "
+                (what_runs(&models)) " Exhausted: the checker's own word that the search was completed, no bound of any kind, every goal reached, \
+                 and as many executions as are kept in "
                 code { (scope.golden) } "."
             }
             (model_table(&models))
@@ -206,9 +213,28 @@ pub fn of_models(rows: &[ModelRow], scope: &Scope) -> String {
             @for row in found { (was_found(row)) }
         }
         (ledger::by_rule(rows, scope))
+        (known::all(rows, scope))
         (ledger::unchecked(rows, scope))
     };
     page("Biglock: what was searched", body)
+}
+
+/// Whose threads the models run.
+fn what_runs(models: &[&ModelRow]) -> &'static str {
+    let course = models.iter().filter(|row| row.level == "course").count();
+    match course {
+        0 => {
+            "Each model runs threads of the real node in every order in which they can take its locks."
+        }
+        all if all == models.len() => {
+            "Each is a program of the course, whose threads share what a lock guards: in every order in which they can take it. No node is in it, \
+             but the lock is the node's own."
+        }
+        _ => {
+            "Each model runs threads of the real node in every order in which they can take its locks; those named course- are programs of the \
+             course, with threads of their own and without a node, under the same lock."
+        }
+    }
 }
 
 /// The first line: whatever was not exhausted, before anything else.
@@ -312,9 +338,9 @@ fn failure(row: &ModelRow) -> Markup {
 fn shown(name: &str, drawing: Option<&Diagram>, text: Option<&str>) -> Markup {
     html! {
         @if let Some(drawing) = drawing {
-            figure {
+            figure.wide[drawing.is_wide()] {
                 div.scroll tabindex="0" role="region" aria-label={ "The picture of " (name) } { (drawing.svg(name)) }
-                figcaption { a href={ (name) ".svg" } { "The picture alone" } }
+                figcaption { (name) ". " a href={ (name) ".svg" } { "The picture alone" } }
             }
             @if let Some(text) = text {
                 details.text { summary { "The same as text" } (plain(text)) }

@@ -5,6 +5,7 @@ mod measure;
 pub use measure::Healthy;
 
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
@@ -84,6 +85,20 @@ impl Nursery {
             self.plant(bug)?;
             self.judge(bug, &progress, row).map(drop)
         })
+    }
+
+    /// The same; and if that check draws nothing, the cheapest one as well that does, if the page names one.
+    pub fn draw(&self, bug: &Bug, progress: impl Fn(u64)) -> Vec<BugRow> {
+        let planted = self.plant(bug);
+        let other = bug.by_who_draws();
+        let checks = iter::once(bug).chain(&other);
+        let run = |bug: &Bug| {
+            self.row(bug, |row| {
+                planted.clone()?;
+                self.judge(bug, &progress, row).map(drop)
+            })
+        };
+        checks.map(run).collect()
     }
 
     /// The row that `fill` fills, with the time that it took.
@@ -239,7 +254,8 @@ impl Nursery {
                     false => format!("{model} fails for another reason: {message}"),
                 };
                 row.diagram = Some(text);
-                row.drawing = Some(diagram);
+                // What compares programs tells nothing but its message.
+                row.drawing = Some(diagram).filter(|drawing| !drawing.lanes.is_empty());
             }
             Some(Said::Found {
                 executions,
@@ -408,7 +424,6 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::iter;
 
     use super::*;
     use crate::explore::{Order, orders};

@@ -110,6 +110,13 @@ pub fn outside() -> &'static str {
     part.unwrap_or_default()
 }
 
+/// What of the checker itself was not compared with anything, and why: a table, in Markdown.
+pub fn not_compared() -> &'static str {
+    let after = README.split_once("\nNot compared, and offered by the facade to nobody:\n\n");
+    let table = after.map(|(_, after)| after.split("\n\n").next().unwrap_or(after));
+    table.unwrap_or_default()
+}
+
 /// What this run says of a rule.
 #[derive(Debug)]
 pub struct Entry<'a> {

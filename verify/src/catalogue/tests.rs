@@ -15,15 +15,121 @@ fn every_page_can_be_read_and_every_change_applies() {
     for bug in bugs {
         let planted = bug.plant(&root()).unwrap();
         assert!(!planted.is_empty());
-        let page = fs::read_to_string(&bug.page).unwrap();
-        let (_, picture) = page.split_once(PICTURE).expect("a picture");
-        assert!(
-            picture.contains(&bug.says),
-            "{}: {:?} is not in its picture",
-            bug.id,
-            bug.says
-        );
     }
+}
+
+/// A page with another picture than its drawing, or without the drawing that its check makes, was not blessed as a whole.
+#[test]
+fn every_page_has_a_picture_and_what_is_drawn_is_kept_beside_it() {
+    let bugs = read(&root()).unwrap();
+    let mut kept = Vec::new();
+    for bug in &bugs {
+        let again = format!("`cargo verify --bugs {} --exact --bless`", bug.id);
+        let picture = bug.picture.as_ref().expect("a picture");
+        let mut drawn = bug.checks().filter(|check| check.is_drawn());
+        let by = drawn.next().unwrap_or(&bug.check);
+        assert_eq!(picture.by, *by, "{}: {again}", bug.id);
+        let says = match *by == bug.check {
+            true => &bug.says,
+            false => &bug.also.iter().find(|(check, _)| check == by).unwrap().1,
+        };
+        let says_so = picture.text.contains(says);
+        assert!(says_so, "{}: {says:?} is not in its picture", bug.id);
+        let text = picture.drawing.as_ref().map(|drawing| drawing.text());
+        let text = text.as_ref().map(|text| text.trim_end());
+        let wanted = by.is_drawn().then_some(&picture.text[..]);
+        assert_eq!(text, wanted, "{}: {again}", bug.id);
+        kept.extend(by.is_drawn().then(|| bug.drawing_file()));
+    }
+    let folder = fs::read_dir(root().join("verify/bugs/drawings")).unwrap();
+    let mut files: Vec<PathBuf> = folder.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    kept.sort();
+    assert_eq!(files, kept, "a drawing of no page");
+}
+
+#[test]
+fn what_another_check_has_drawn_is_said_to_be_its() {
+    let page =
+        "# X1: x\n\n| found by | the test `a::b` of `p --test q` |\n| says | s |\n\n```diff\n```\n";
+    let bug = |page: &str| Bug::parse(Path::new("x.md"), page).unwrap();
+    assert_eq!(bug(page).picture, None);
+    let by = |by: Check| Picture {
+        by,
+        text: "one\n```\ntwo".into(),
+        drawing: None,
+    };
+    let cheapest = bug(page).check;
+    let mut blessed = page.to_string();
+    for by in [
+        by(cheapest.clone()),
+        by(Check::Model("orders-x".into())),
+        by(Check::Compiler("E0502".into())),
+    ] {
+        blessed = picture::with_picture(&blessed, &by, &cheapest);
+        let sentence = blessed.contains("Drawn by ");
+        assert_eq!(sentence, by.by != cheapest, "{blessed}");
+        assert_eq!(bug(&blessed).picture, Some(by));
+    }
+}
+
+#[test]
+fn a_blessed_drawing_is_kept_beside_the_page_and_one_that_is_no_more_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("X1-x.md");
+    let text = "# X1: x\n\n| found by | the model `m` |\n| says | s |\n\n```diff\n```\n";
+    fs::write(&page, text).unwrap();
+    let read = || {
+        let mut bug = Bug::parse(&page, &fs::read_to_string(&page).unwrap()).unwrap();
+        bug.read_drawing().unwrap();
+        bug
+    };
+    let drawing = crate::diagram::of_threads(&[], "s");
+    let mut new = Picture {
+        by: Check::Model("m".into()),
+        text: "X s".into(),
+        drawing: Some(drawing),
+    };
+    for _ in 0..2 {
+        read().bless(&new).unwrap();
+        assert_eq!(read().picture.as_ref(), Some(&new));
+        assert_eq!(read().drawing_file().exists(), new.drawing.is_some());
+        new.drawing = None;
+    }
+}
+
+#[test]
+fn the_picture_is_of_the_cheapest_check_that_draws() {
+    let bug = |found_by: &str| {
+        let rows = "| also found by | the test `c` of `p --test q`, which says `t` |\n\
+                    | also found by | the model `checker-x`, which says `u` |\n\
+                    | also found by | the model `n`, which says `v` |\n\
+                    | also found by | the model `o`, which says `w` |\n";
+        let page =
+            format!("# X1: x\n\n| found by | {found_by} |\n| says | s |\n{rows}\n```diff\n```\n");
+        Bug::parse(Path::new("x.md"), &page).unwrap()
+    };
+    let other = bug("the test `a::b` of `p --test q`").by_who_draws();
+    let other = other.map(|bug| (bug.check, bug.says));
+    assert_eq!(other, Some((Check::Model("n".into()), "v".into())));
+    assert_eq!(bug("the model `m`").by_who_draws(), None);
+}
+
+/// As verify/bugs/README.md says.
+#[test]
+fn no_bug_that_was_measured_is_missed_by_two_preemptions() {
+    let mut threads = 0;
+    for bug in read(&root()).unwrap() {
+        for (check, measured) in &bug.measured {
+            if let Measured::Threads { bounded, .. } = measured {
+                let two = bounded.iter().find(|bound| bound.preemptions == 2);
+                let found = two.is_some_and(|bound| bound.execution.is_some());
+                assert!(found, "{}: {check} with two preemptions", bug.id);
+                threads += 1;
+            }
+        }
+    }
+    assert!(threads >= 20, "{threads} measured");
 }
 
 /// Whether the tree has this check. A page that names one that is gone says nothing.
@@ -178,12 +284,18 @@ fn every_page_says_how_hard_its_bug_is_to_find() {
         for (check, (_, measured)) in bug.checks().zip(&bug.measured) {
             let fits = match measured {
                 Measured::Compiler => matches!(check, Check::Compiler(_)),
-                Measured::Test | Measured::Programs { .. } => !check.draws(),
+                Measured::Test | Measured::Fixed { .. } | Measured::Programs { .. } => {
+                    !check.draws()
+                }
                 Measured::Threads { schedules, .. } => schedules.of == TRIES,
                 Measured::Messages { walks, .. } => walks.of == TRIES,
                 Measured::Seeds { seeds } => seeds.of == SEEDS,
             };
             assert!(fits, "{}: {check} and {measured}", bug.id);
+            // These draw, from seeds of their own.
+            let seeds = matches!(check, Check::Test { target, .. } if target == "properties");
+            let fixed = matches!(measured, Measured::Fixed { .. });
+            assert_eq!(seeds, fixed, "{}: {check} and {measured}", bug.id);
             if let Some(of) = measured.without_the_bug() {
                 let kept = kept.iter().find_map(|kept| kept.count(&check.to_string()));
                 let again = format!("cargo verify --bugs {} --exact --measure --bless", bug.id);

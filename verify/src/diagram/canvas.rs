@@ -14,8 +14,8 @@ pub const STYLE: &str = include_str!("style.css");
 pub const MARK: &str = "<svg class=\"diagram\"";
 
 /// How wide a character is, in tenths of a pixel, at most; how high a line is.
-const CHARACTER: i32 = 73;
-pub(super) const LINE: i32 = 16;
+const CHARACTER: i32 = 79;
+pub(super) const LINE: i32 = 17;
 /// Between the edge of a box and its words, and between two boxes.
 pub(super) const PAD: i32 = 8;
 /// What is left free around it all.
@@ -39,6 +39,8 @@ pub(super) struct Canvas<'a> {
     /// How far it has come.
     pub(super) y: i32,
     names: i32,
+    /// Where the names are said again: between two boxes, so here the drawing may be cut.
+    cuts: Vec<i32>,
     lines: Vec<Markup>,
     boxes: Vec<(usize, Markup)>,
     arrows: Vec<Markup>,
@@ -69,7 +71,7 @@ impl<'a> Canvas<'a> {
     /// Nothing but the names of the lanes, which have so much between them, and before the first.
     pub(super) fn new(diagram: &'a Diagram, gutter: i32, left: i32) -> Canvas<'a> {
         // Three lanes of whole sentences, or four narrow ones, have room side by side on most screens.
-        let columns = if diagram.lanes.len() <= 3 { 42 } else { 34 };
+        let columns = if diagram.lanes.len() <= 3 { 40 } else { 32 };
         let width = columns as i32 * CHARACTER / 10 + 2 * PAD;
         let mut canvas = Canvas {
             diagram,
@@ -79,6 +81,7 @@ impl<'a> Canvas<'a> {
             left: MARGIN + left,
             y: MARGIN,
             names: 0,
+            cuts: Vec::new(),
             lines: Vec::new(),
             boxes: Vec::new(),
             arrows: Vec::new(),
@@ -103,6 +106,7 @@ impl<'a> Canvas<'a> {
     /// Says the names of the lanes again, if they are no longer in sight.
     pub(super) fn remind(&mut self) {
         if self.y - self.names > SCREEN {
+            self.cuts.push(self.y);
             self.header("again");
         }
     }
@@ -273,14 +277,16 @@ impl<'a> Canvas<'a> {
             }
         }
         self.y += PAD;
-        for line in wrapped(legend, columns * 10 / 65) {
-            self.y += 15;
+        for line in wrapped(legend, columns / 7) {
+            self.y += LINE;
             self.put(MARGIN, self.y, "legend", &line);
         }
         let (width, height) = (self.right() + MARGIN, self.y + MARGIN);
         self.boxes.sort_by_key(|(depth, _)| *depth);
         let (title, described) = (format!("{name}-title"), format!("{name}-desc"));
+        let drawing = format!("{name}-drawing");
         html! {
+            @if !style { (sheets(&drawing, &self.cuts, width, height)) }
             svg.diagram xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby={ (title) " " (described) }
                 width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) } {
                 title id=(title) { "The history that breaks " (name) }
@@ -289,11 +295,31 @@ impl<'a> Canvas<'a> {
                     (diagram.wrong().collect::<Vec<_>>().join(" "))
                 }
                 @if style { style { (PreEscaped(STYLE)) } }
-                rect.paper width=(width) height=(height) {}
-                @for shape in &self.lines { (shape) }
-                @for (_, shape) in &self.boxes { (shape) }
-                @for shape in &self.arrows { (shape) }
-                @for word in &self.words { text.(word.class) x=(word.x) y=(word.y) { (word.text) } }
+                // Of the class as well, for a sheet shows this and not what is around it.
+                g.diagram id=(drawing) {
+                    rect.paper width=(width) height=(height) {}
+                    @for shape in &self.lines { (shape) }
+                    @for (_, shape) in &self.boxes { (shape) }
+                    @for shape in &self.arrows { (shape) }
+                    @for word in &self.words { text.(word.class) x=(word.x) y=(word.y) { (word.text) } }
+                }
+            }
+        }
+    }
+}
+
+/// The same drawing in pieces, for paper: a sheet ends where the names of the lanes are said again, and not in the middle of a line.
+fn sheets(drawing: &str, cuts: &[i32], width: i32, height: i32) -> Markup {
+    let ends = cuts.iter().copied().chain([height]);
+    let begins = [0].into_iter().chain(cuts.iter().copied());
+    html! {
+        @if !cuts.is_empty() {
+            div.sheets aria-hidden="true" {
+                @for (from, to) in begins.zip(ends) {
+                    svg.sheet width=(width) height=(to - from) viewBox={ "0 " (from) " " (width) " " (to - from) } {
+                        use href={ "#" (drawing) } {}
+                    }
+                }
             }
         }
     }

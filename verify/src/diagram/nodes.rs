@@ -4,7 +4,7 @@ use super::canvas::{Canvas, LINE, PAD};
 use super::{Cause, Diagram, Journey};
 
 /// Between two lanes of nodes: here messages are under way.
-const GUTTER: i32 = 64;
+const GUTTER: i32 = 56;
 /// Before the first lane: here are the numbers of the steps.
 const LEFT: i32 = 26;
 

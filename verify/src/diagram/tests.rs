@@ -221,6 +221,61 @@ fn a_drawing_is_xml_that_names_every_lane_and_what_broke() {
     assert!(!file.contains("<script") && !file.contains("href"));
 }
 
+/// On paper it is cut between two boxes, where the lanes are named again; and nothing is left out.
+#[test]
+fn a_high_drawing_is_in_sheets_as_well_that_cut_through_no_box() {
+    let turn = |nth: usize| {
+        let section = || format!("turn {nth}");
+        let acts = [
+            Act::Wants(1, section()),
+            Act::Enters(1, section()),
+            Act::Changes(format!("it is {nth}")),
+            Act::Leaves(true),
+        ];
+        acts.map(|act| Row::Did(nth % 2, act))
+    };
+    let high = |turns: usize| Diagram {
+        lanes: vec!["one".into(), "other".into()],
+        story: Story::Threads((0..turns).flat_map(turn).collect()),
+        broken: "it never ends".into(),
+    };
+    let page = format!("<main>{}</main>", high(60).svg("x").into_string());
+    let page = Document::parse(&page).unwrap();
+    let of = |class: &str| {
+        let all = page.descendants().filter(|n| n.has_tag_name("svg"));
+        let all = all.filter(|n| n.attribute("class") == Some(class));
+        all.collect::<Vec<_>>()
+    };
+    let (whole, sheets) = (of("diagram"), of("sheet"));
+    assert!(whole.len() == 1 && sheets.len() > 2, "{}", sheets.len());
+    let mut ends = vec![0.0];
+    for sheet in &sheets {
+        let view = sheet.attribute("viewBox").unwrap().split(' ');
+        let view: Vec<f64> = view.map(|number| number.parse().unwrap()).collect();
+        assert_eq!(view[1], *ends.last().unwrap(), "one begins where one ends");
+        assert_eq!(view[3], number(sheet, "height"));
+        ends.push(view[1] + view[3]);
+        let shows = sheet.first_element_child().unwrap().attribute("href");
+        let drawn = page
+            .descendants()
+            .find(|n| n.attribute("id") == Some("x-drawing"));
+        assert!(shows == Some("#x-drawing") && drawn.is_some());
+    }
+    assert_eq!(ends.last(), Some(&number(&whole[0], "height")));
+    let boxes = page.descendants().filter(|n| n.has_tag_name("rect"));
+    let boxes = boxes.filter(|n| {
+        n.attribute("class")
+            .is_some_and(|class| class.starts_with("box"))
+    });
+    for shape in boxes {
+        let (top, height) = (number(&shape, "y"), number(&shape, "height"));
+        let cut = ends.iter().any(|&end| top < end && end < top + height);
+        assert!(!cut, "a box at {top} is cut: {ends:?}");
+    }
+    let alone = high(60).svg_file("x") + &high(2).svg("y").into_string();
+    assert!(!alone.contains("sheet"), "a file, and one that is not high");
+}
+
 #[test]
 fn who_broadcasts_is_seen_to_wake_who_slept() {
     let file = of_threads(&votes(["election", "receiver"]), super::DEADLOCK).svg_file("x");

@@ -1,6 +1,6 @@
 //! Plants known bugs, and prints what came of them.
 
-use biglock_verify::catalogue::{self, Bug, Check};
+use biglock_verify::catalogue::{self, Bug, Check, Picture};
 use biglock_verify::explore::{Order, orders};
 use biglock_verify::jobs;
 use biglock_verify::page::Scope;
@@ -52,6 +52,7 @@ pub(super) fn run_bugs(args: &Args) -> Result<bool, String> {
         let rows = match (args.measure, args.also) {
             (true, _) => nursery.measure(bug, progress),
             (false, true) => nursery.by_all(bug, progress),
+            (false, false) if args.options.bless => nursery.draw(bug, progress),
             (false, false) => vec![nursery.grow(bug, progress)],
         };
         // At once: such a run takes an hour, and what was measured is no less true if the rest is not.
@@ -145,14 +146,26 @@ fn list(bugs: &[Bug]) {
     }
 }
 
-/// Puts the picture of the cheapest check into the page, and what was measured.
+/// Puts the picture into the page, that of the cheapest check which draws, and what was measured.
 fn bless(bug: &Bug, rows: &[BugRow], measures: bool) -> Result<(), String> {
     let wrong = |e| format!("{}: {e}", bug.page.display());
-    let first = rows.iter().find(|row| row.check == bug.check.to_string());
-    if let Some(row) = first.filter(|row| row.found)
-        && let Some(picture) = &row.diagram
-    {
-        bug.bless(picture).map_err(wrong)?;
+    let shown = bug.checks().filter_map(|by| {
+        let row = rows.iter().find(|row| row.check == by.to_string())?;
+        Some((by, row)).filter(|(_, row)| row.found)
+    });
+    let shown: Vec<(&Check, &BugRow)> = shown.collect();
+    // A page whose first words are not true is not blessed with what others say.
+    if let Some(&first) = shown.first().filter(|(by, _)| **by == bug.check) {
+        let drawn = shown.iter().find(|(_, row)| row.drawing.is_some());
+        let (by, row) = *drawn.unwrap_or(&first);
+        if let Some(text) = &row.diagram {
+            let picture = Picture {
+                by: by.clone(),
+                text: text.clone(),
+                drawing: row.drawing.clone(),
+            };
+            bug.bless(&picture).map_err(wrong)?;
+        }
     }
     let find = rows.iter().filter(|row| row.finds);
     let measured = find.map(|row| Some((row.check.clone(), row.measured.clone()?)));

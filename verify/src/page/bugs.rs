@@ -1,10 +1,11 @@
 //! The page of a run of planted bugs.
 
 use maud::{Markup, PreEscaped, html};
-use pulldown_cmark::{Event, Parser, Tag, TagEnd};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use super::{Scope, linked, not_run, page as whole, shown};
+use super::{Scope, known, linked, not_run, page as whole, shown};
 use crate::catalogue::Bug;
+use crate::diagram::Diagram;
 use crate::report::{BugRow, Searched, many, that_were_found, thousands};
 
 /// As many as these, and all are shown from the beginning.
@@ -51,33 +52,66 @@ pub(super) fn page(bugs: &[Bug], rows: &[BugRow], scope: &Scope) -> String {
 }
 
 fn article(id: &str, row: &BugRow, bug: &Bug, open: bool) -> Markup {
+    let how_it_went = html! {
+        @if row.found { span.good { "found" } } @else { span.wrong { "missed" } }
+        ", " (how(row))
+    };
+    let found_by = html! {
+        dt { "found by" } dd { code { (row.check) } ", " (how(row)) "; compiling included it took " (format!("{:.1}", row.seconds)) " s" }
+        dt { "which says" } dd { code { (row.says) } }
+        @if let Some(measured) = &row.measured {
+            dt { "how hard" } dd { (measured.to_string()) }
+        }
+    };
+    let happens = html! {
+        @if !row.found { p.wrong { "It was not found: " (row.message.trim()) } }
+        @if row.diagram.is_some() {
+            @if row.found { p { (row.message.trim()) "." } }
+            (shown(id, row.drawing.as_ref(), row.diagram.as_deref()))
+        }
+        // What this check does not draw another may have drawn.
+        @if row.drawing.is_none() && known::drawing(bug).is_some() { (known::happens(id, bug)) }
+    };
+    let drawn = row.drawing.as_ref().or(known::drawing(bug));
+    let wide = drawn.is_some_and(Diagram::is_wide);
+    told(
+        bug,
+        [id, &row.name],
+        open,
+        how_it_went,
+        found_by,
+        (happens, wide),
+    )
+}
+
+/// All that a page tells, folded behind its title: with what is said behind that, by what it is found, and what happens.
+pub(super) fn told(
+    bug: &Bug,
+    [id, name]: [&str; 2],
+    open: bool,
+    short: Markup,
+    found_by: Markup,
+    (happens, wide): (Markup, bool),
+) -> Markup {
     html! {
         details.bug id=(id) open=[open.then_some("open")] {
             summary {
-                b { (row.name) } span.title { (markdown(&row.title, true)) }
-                span.how {
-                    @if row.found { span.good { "found" } } @else { span.wrong { "missed" } }
-                    ", " (how(row))
-                }
+                b { (name) } span.title { (markdown(&bug.title, true)) }
+                span.how { (short) }
             }
             dl {
                 @if let Some(made_by) = &bug.made_by { dt { "made by" } dd { (markdown(made_by, true)) } }
-                dt { "breaks" } dd { (markdown(&row.breaks, true)) }
-                dt { "found by" } dd { code { (row.check) } ", " (how(row)) "; compiling included it took " (format!("{:.1}", row.seconds)) " s" }
-                dt { "which says" } dd { code { (row.says) } }
-                @if let Some(measured) = &row.measured {
-                    dt { "how hard" } dd { (measured.to_string()) }
-                }
+                dt { "breaks" } dd { (markdown(&bug.breaks, true)) }
+                (found_by)
                 @for blind in &bug.not_seen_by { dt { "not seen by" } dd { (markdown(blind, true)) } }
             }
-            @if !row.found { p.wrong { "It was not found: " (row.message.trim()) } }
             (markdown(&bug.story, false))
             h4 { "The change" }
-            (changed(&row.diff))
-            @if row.diagram.is_some() {
-                h4 { "What happens" }
-                @if row.found { p { (row.message.trim()) "." } }
-                (shown(id, row.drawing.as_ref(), row.diagram.as_deref()))
+            (changed(&bug.diff))
+            // On paper a wide picture has a sheet of its own, and this stands above it.
+            div.wide[wide] {
+                h4 { span.print { (name) ": " } "What happens" }
+                (happens)
             }
         }
     }
@@ -86,15 +120,11 @@ fn article(id: &str, row: &BugRow, bug: &Bug, open: bool) -> Markup {
 /// At which level, and how soon.
 fn how(row: &BugRow) -> String {
     let count = row.searched.count();
+    let by = known::by(&row.level);
     match (&row.level[..], row.searched) {
-        ("compiler", _) => "by the compiler: it does not compile".into(),
-        (_, Searched::States { .. }) => {
-            format!("by an exploration, after {}", many(count, "state"))
-        }
-        ("simulation", _) => "by a simulated run".into(),
-        ("test", _) => "by an ordinary test".into(),
-        _ if count > 0 => format!("by a model of threads, in execution {}", thousands(count)),
-        _ => "by a model of threads".into(),
+        (_, Searched::States { .. }) => format!("{by}, after {}", many(count, "state")),
+        ("threads", _) if count > 0 => format!("{by}, in execution {}", thousands(count)),
+        _ => by.into(),
     }
 }
 
@@ -113,7 +143,7 @@ fn changed(diff: &str) -> Markup {
 
 /// The Markdown of a page of the catalogue. Its links lead nowhere from here, so only their words stay; what looks like HTML is text.
 pub(super) fn markdown(text: &str, inline: bool) -> Markup {
-    let events = Parser::new(text).filter_map(|event| match event {
+    let events = Parser::new_ext(text, Options::ENABLE_TABLES).filter_map(|event| match event {
         Event::Start(Tag::Link { .. } | Tag::Image { .. })
         | Event::End(TagEnd::Link | TagEnd::Image) => None,
         Event::Start(Tag::Paragraph) | Event::End(TagEnd::Paragraph) if inline => None,

@@ -5,7 +5,7 @@ use std::path::Path;
 use maud::{Markup, html};
 
 use super::bugs::markdown;
-use super::{Scope, linked, not_run, thousands};
+use super::{Scope, known, linked, not_run, thousands};
 use crate::proof::{self, Entry};
 use crate::report::{ModelRow, many};
 
@@ -19,12 +19,12 @@ pub(super) fn by_rule(rows: &[ModelRow], scope: &Scope) -> Markup {
                 (proof::summary(&entries)) ". Which check stands for which rule is kept in " code { "verify/rules.md" } "; the numbers are those of this run. \
                  Tests and planted bugs are run apart: " code { "cargo test" } ", " code { "cargo verify --bugs" } "."
             }
-            @for entry in &entries { (rule(entry)) }
+            @for entry in &entries { (rule(entry, scope)) }
         }
     }
 }
 
-fn rule(entry: &Entry<'_>) -> Markup {
+fn rule(entry: &Entry<'_>, scope: &Scope) -> Markup {
     let verdict = entry.verdict();
     let class = match verdict {
         "holds" => "good",
@@ -46,7 +46,7 @@ fn rule(entry: &Entry<'_>) -> Markup {
                 }
             }
             @if !entry.rule.bugs.is_empty() {
-                p { "Known bugs that break it, each of which must be found: " (entry.rule.bugs.join(", ")) "." }
+                p { "Known bugs that break it, each of which must be found: " (known::named(&entry.rule.bugs, scope)) "." }
             }
             @if !entry.rule.tests.is_empty() {
                 p { "Tests: "
@@ -105,12 +105,22 @@ pub(super) fn unchecked(rows: &[ModelRow], scope: &Scope) -> Markup {
                 li { "Exhausted within bounds alone, which stand with each, because there is no end of the states beyond them: " (linked(&bounded)) "." }
             }
             @if !scope.rules.is_empty() {
-                li { "Known bugs and ordinary tests: they are runs of their own, " code { "cargo verify --bugs" } " and " code { "cargo test" } "." }
+                li {
+                    "Whether the known bugs are still found. What is shown of them is from when their pages were last blessed; "
+                    code { "cargo verify --bugs" } " plants them anew."
+                }
+                li { "Ordinary tests, which " code { "cargo test" } " runs; so the ledger counts them, and does not say that they pass." }
             }
         }
         @if !scope.rules.is_empty() {
             h3 { "By any run" }
             div.prose { (markdown(proof::outside(), false)) }
+            h3 { "Of the checker" }
+            p {
+                "Loom is compared with a brute force, which bears out its locks, its waits and its broadcasts, and nothing else. These parts of it are not \
+                 compared, and no program can use them here:"
+            }
+            div.prose { (markdown(proof::not_compared(), false)) }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use roxmltree::{Document, Node};
 
 use super::{Report, Scope, bugs, of_models, unfinished};
-use crate::catalogue::{Bug, Check};
+use crate::catalogue::{Bug, Check, Picture};
 use crate::diagram::{Act, Diagram, Row, Story};
 use crate::report::{BugRow, Failure, ModelRow, Searched};
 
@@ -71,6 +71,12 @@ fn seen(page: &str) -> &str {
 fn text(node: Node<'_, '_>) -> String {
     let texts = node.descendants().filter(Node::is_text);
     texts.filter_map(|node| node.text()).collect()
+}
+
+/// How many pictures there are in it, each once and whole.
+fn pictures(node: Node<'_, '_>) -> usize {
+    let whole = |n: &Node<'_, '_>| n.has_tag_name("svg") && n.attribute("class") == Some("diagram");
+    node.descendants().filter(whole).count()
 }
 
 fn lead(main: &Document<'_>) -> String {
@@ -261,8 +267,19 @@ fn the_page_has_a_ledger_by_rule_and_what_was_not_checked() {
         "Exhausted within bounds alone",
         "Weak memory.",
         "Panics in a user's storage or transport",
+        "it wakes who has waited longest, and no other choice is tried",
+        "loom has room for five, the main thread included",
     ] {
         assert!(said.contains(part), "{part} is not in {said}");
+    }
+    // What of loom was not validated is a table, and its first cells are names.
+    let cells = main.descendants().filter(|n| n.has_tag_name("td"));
+    let cells: Vec<String> = cells.map(text).collect();
+    for name in ["notify_one", "try_lock", "wait_timeout"] {
+        assert!(
+            cells.contains(&name.to_string()),
+            "{name} is not in {cells:?}"
+        );
     }
     // Of other people's checks it has no rules to tell of.
     let theirs = of_models(&rows, &Scope::default());
@@ -372,6 +389,7 @@ fn bug(id: &str, story: &str) -> Bug {
         not_seen_by: vec!["the model `votes-5`".into()],
         unseen: vec![Check::Model("votes-5".into())],
         story: story.into(),
+        picture: None,
         diff: "--- a/x\n+++ b/x\n@@ -1 +1 @@\n same\n-old < new\n+new\n".into(),
     }
 }
@@ -426,13 +444,7 @@ fn the_page_of_bugs_has_each_with_its_story_its_change_and_its_picture() {
     let ids: Vec<_> = articles.iter().filter_map(|n| n.attribute("id")).collect();
     assert_eq!(ids, ["K2", "K2-2", "L1"]);
     for article in &articles {
-        assert_eq!(
-            article
-                .descendants()
-                .filter(|n| n.has_tag_name("svg"))
-                .count(),
-            1
-        );
+        assert_eq!(pictures(*article), 1);
     }
     let first = text(articles[0]);
     for part in [
@@ -478,4 +490,110 @@ fn the_stories_of_the_catalogue_become_pages() {
     let rows: Vec<BugRow> = all.iter().map(|bug| planted(bug, true)).collect();
     let page = bugs::page(&all, &rows, &Scope::default());
     check_whole(&page);
+}
+
+#[test]
+fn the_page_of_models_has_the_catalogue_with_its_pictures() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let scope = Scope {
+        bugs: crate::catalogue::read(&root).unwrap(),
+        rules: crate::proof::rules(),
+        ..Scope::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let report = Report::begin(folder.path(), "").unwrap();
+    report.models(&[row("votes-3", true)], &scope).unwrap();
+    let page = std::fs::read_to_string(report.page()).unwrap();
+    check_whole(&page);
+    let main = Document::parse(seen(&page)).unwrap();
+    let plain = |markdown: &str| {
+        let cell = format!("<dd>{}</dd>", bugs::markdown(markdown, true).into_string());
+        text(Document::parse(&cell).unwrap().root())
+    };
+    let mut drawn = 0;
+    for bug in &scope.bugs {
+        let mut all = main.descendants();
+        let article = all.find(|n| n.attribute("id") == Some(&bug.id));
+        let article = article.unwrap_or_else(|| panic!("{} is not in the page", bug.id));
+        let said = text(article);
+        let told = [Some(&bug.title), bug.made_by.as_ref(), Some(&bug.breaks)];
+        let told = told.into_iter().flatten().chain(&bug.not_seen_by);
+        let checks = bug.checks().map(|check| check.to_string());
+        let says = bug.also.iter().map(|(_, says)| says).chain([&bug.says]);
+        let measured = bug.measured.iter().map(|(_, how)| how.to_string());
+        let parts = told.map(|part| plain(part)).chain(checks);
+        let parts = parts.chain(says.cloned()).chain(measured);
+        let picture = bug.picture.as_ref().unwrap();
+        let lines = bug.diff.lines().chain(picture.text.lines());
+        for part in parts.chain(lines.map(String::from)) {
+            assert!(said.contains(&part), "{}: {part} is not in {said}", bug.id);
+        }
+        let svg = pictures(article);
+        assert_eq!(svg, usize::from(picture.drawing.is_some()), "{}", bug.id);
+        assert_eq!(svg == 1, report.file(&bug.id).exists());
+        drawn += svg;
+    }
+    assert!(drawn >= 40, "{drawn} pictures");
+    let said = text(main.root());
+    assert!(said.contains("when each page of the catalogue was last blessed"));
+    assert!(!said.contains("runs of their own"));
+    // A check and a rule's bug lead to where they are.
+    let leads = |to: &str| main.descendants().any(|n| n.attribute("href") == Some(to));
+    assert!(leads("#votes-3") && leads("#catalogue") && leads("#K2"));
+}
+
+#[test]
+fn a_bug_whose_test_draws_nothing_has_the_picture_that_is_kept() {
+    let mut all = [bug("K2", "x")];
+    all[0].picture = Some(Picture {
+        by: Check::Model("orders-x".into()),
+        text: drawing().text(),
+        drawing: Some(drawing()),
+    });
+    let mut row = planted(&all[0], true);
+    row.level = "test".into();
+    row.drawing = None;
+    let page = bugs::page(&all, &[row], &Scope::default());
+    check_whole(&page);
+    assert!(page.contains("<svg") && page.contains("Drawn by <code>orders-x</code>"));
+}
+
+#[test]
+fn the_page_says_whose_threads_ran() {
+    let said = |levels: &[&str]| {
+        let rows: Vec<ModelRow> = levels
+            .iter()
+            .map(|level| ModelRow {
+                level: level.to_string(),
+                ..row(level, true)
+            })
+            .collect();
+        of_models(&rows, &Scope::default())
+    };
+    let (node, course) = ("threads of the real node", "of the course");
+    let has = |page: &str| (page.contains(node), page.contains(course));
+    assert_eq!(has(&said(&["threads"])), (true, false));
+    assert_eq!(has(&said(&["course"])), (false, true));
+    assert_eq!(has(&said(&["threads", "course"])), (true, true));
+}
+
+/// Chromium prints what a closed part holds only if it is told so; and what scrolls on a screen is cut off on paper.
+#[test]
+fn on_paper_nothing_is_folded_cut_off_or_dark() {
+    let page = unfinished("");
+    let (_, print) = page.split_once("@media print {").expect("rules for paper");
+    for rule in [
+        "details::details-content { content-visibility: visible;",
+        ".scroll, pre { overflow: visible; }",
+        ".scroll svg { max-width: 100%; max-height: 165mm;",
+        ":root { color-scheme: light;",
+    ] {
+        assert!(print.contains(rule), "{rule}");
+    }
+    for dark in page
+        .split("@media ")
+        .filter(|part| part.contains("scheme: dark)"))
+    {
+        assert!(dark.starts_with("screen and "), "{dark}");
+    }
 }

@@ -90,8 +90,7 @@ impl Nursery {
             row.measured = None;
             let refined = self.judge(bug, &progress, row)?;
             if row.found {
-                let execution = row.searched.count();
-                row.measured = Some(self.measured(bug, execution, refined, &progress)?);
+                row.measured = Some(self.measured(bug, row, refined, &progress)?);
             }
             Ok(())
         };
@@ -116,13 +115,16 @@ impl Nursery {
     fn measured(
         &self,
         bug: &Bug,
-        execution: u64,
+        row: &BugRow,
         refined: bool,
         progress: impl Fn(u64),
     ) -> Result<Measured, String> {
+        let execution = row.searched.count();
         Ok(match &bug.check {
             Check::Compiler(_) => Measured::Compiler,
-            Check::Test { target, .. } if target != "lab" => Measured::Test,
+            Check::Test { target, .. } if target != "lab" => {
+                Measured::of_test(row.diagram.as_deref().unwrap_or_default())
+            }
             Check::Test { name, .. } => {
                 self.built(Checker::Loom)?;
                 Measured::Seeds {
