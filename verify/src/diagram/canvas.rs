@@ -106,7 +106,8 @@ impl<'a> Canvas<'a> {
     /// Says the names of the lanes again, if they are no longer in sight.
     pub(super) fn remind(&mut self) {
         if self.y - self.names > SCREEN {
-            self.cuts.push(self.y);
+            // Just below what ends here, above the words.
+            self.cuts.push(self.y + 3);
             self.header("again");
         }
     }
