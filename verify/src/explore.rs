@@ -80,8 +80,6 @@ pub struct Order {
     pub bounds: Bounds,
     /// What must be reached.
     pub goals: &'static [&'static str],
-    /// Whether it is too large for every day.
-    pub deep: bool,
 }
 
 /// An entry that is there from the beginning.
@@ -189,7 +187,6 @@ impl Order {
                 retries: 0,
             },
             goals: &[],
-            deep: false,
         }
     }
 

@@ -177,9 +177,9 @@ const GOLDEN: [&str; 2] = ["verify/models.golden", "verify/orders.golden"];
 fn run_models(args: &Args) -> Result<bool, String> {
     let options = &args.options;
     let wanted = |name: &str| options.want(name);
-    let orders = orders::all().filter(|order| args.deep || !order.deep);
-    let orders: Vec<&'static Order> = orders.filter(|order| wanted(order.name)).collect();
-    let jobs: Vec<Job> = Job::all().filter(|job| wanted(job.name())).collect();
+    let runs = |name: &str| wanted(name) && (args.deep || !proof::is_deep(name));
+    let orders: Vec<&'static Order> = orders::all().filter(|order| runs(order.name)).collect();
+    let jobs: Vec<Job> = Job::all().filter(|job| runs(job.name())).collect();
     if jobs.is_empty() && orders.is_empty() {
         return Err("no model has such a name: `cargo verify --list` lists them".into());
     }
@@ -227,8 +227,7 @@ fn run_models(args: &Args) -> Result<bool, String> {
         let text = fs::read_to_string(&path).unwrap_or_default();
         let mut kept = Golden::parse(&text);
         // Larger sizes that are not run keep their counts.
-        let deep = |name: &str| deep_names().any(|deep| deep == name);
-        let not_run = |name: &str| !args.deep && deep(name);
+        let not_run = |name: &str| !args.deep && proof::is_deep(name);
         if options.bless {
             kept.bless(rows, |name| options.filter.is_some() || not_run(name));
             fs::write(&path, kept.print()).map_err(|e| format!("{}: {e}", path.display()))?;

@@ -2,6 +2,7 @@
 
 mod campaign;
 mod cluster;
+mod deep;
 mod durability;
 mod installing;
 pub(crate) mod leading;
@@ -39,4 +40,5 @@ pub fn all() -> impl Iterator<Item = &'static Model> {
     .into_iter()
     .flatten()
     .chain(wider::all())
+    .chain(deep::MODELS)
 }

@@ -21,6 +21,11 @@ const COUNTED: [&str; 2] = [
     include_str!("../orders.golden"),
 ];
 
+/// Whether it is too large for every day, so that only `--deep` runs it: its name says so.
+pub fn is_deep(name: &str) -> bool {
+    name.ends_with("-deep")
+}
+
 /// One rule, and what stands for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
@@ -143,7 +148,7 @@ impl Entry<'_> {
         let lines = COUNTED.iter().flat_map(|text| text.lines());
         let names = lines.filter_map(|line| line.split(' ').next());
         let ran = |name: &str| self.rows.iter().any(|row| row.name == name);
-        let mut all = names.filter(|name| self.rule.has(name) && !name.ends_with("-deep"));
+        let mut all = names.filter(|name| self.rule.has(name) && !is_deep(name));
         all.any(|name| !ran(name))
     }
 }

@@ -252,7 +252,6 @@ static ORDERS: &[Order] = &[
             "a split vote",
             "a write happens that nobody was told of",
         ],
-        deep: true,
         ..Order::of(3)
     },
 ];

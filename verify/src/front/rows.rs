@@ -6,6 +6,7 @@ use biglock_verify::explore::orders;
 use biglock_verify::harness::{GATED, Model};
 use biglock_verify::jobs::Ended;
 use biglock_verify::models;
+use biglock_verify::proof;
 use biglock_verify::report::{ModelRow, many};
 use biglock_verify::rows::{row_of, row_of_model};
 use biglock_verify::world::{NodeSpec, World};
@@ -156,8 +157,9 @@ fn notices(world: &World) {
 
 /// The names of what only `--deep` runs.
 pub fn deep_names() -> impl Iterator<Item = &'static str> {
-    let orders = orders::all().filter(|order| order.deep);
-    orders.map(|order| order.name)
+    let jobs = Job::all().map(|job| job.name());
+    let orders = orders::all().map(|order| order.name);
+    jobs.chain(orders).filter(|name| proof::is_deep(name))
 }
 
 fn row_of_check(check: &Check) -> ModelRow {
