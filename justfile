@@ -55,7 +55,7 @@ tlc *CONFIGS:
 tsan *TESTS:
     verify/tsan/check "$@"
 
-# The report in a browser, wide and narrow: `just look`, `just look target/report`. It needs Chromium, and says so; nothing else does.
+# The report in a browser, wide and narrow, and on paper: `just look`, `just look target/report`. It needs Chromium and pdftotext, and says so; nothing else does.
 look *DIR:
     verify/look/check "$@"
 
