@@ -585,7 +585,7 @@ fn on_paper_nothing_is_folded_cut_off_or_dark() {
     for rule in [
         "details::details-content { content-visibility: visible;",
         ".scroll, pre { overflow: visible; }",
-        ".scroll svg { max-width: 100%; max-height: 165mm;",
+        ".scroll svg { max-width: 100%; max-height: 150mm;",
         ":root { color-scheme: light;",
     ] {
         assert!(print.contains(rule), "{rule}");
