@@ -1,6 +1,7 @@
 //! Every proposal ends, and in the way that is true.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use biglock::lock::{Promise, Step, promise};
 use biglock::node::Decided;
 use biglock::rules::Body;
 use biglock::{
-    MemoryStorage, Message, NodeId, Outside, Proposal, ProposeError, ReadError, SessionReply,
+    MemoryStorage, Message, Node, NodeId, Outside, Proposal, ProposeError, ReadError, SessionReply,
     SessionRequest, Stopped, Term, Time, Undecided,
 };
 use bytes::Bytes;
@@ -174,6 +175,40 @@ fn it_is_unknown_after_a_while_without_a_leader() {
     let waiting = begin("wait for a reply", move || proposal.wait());
     bench.tick(1300);
     assert!(matches!(waiting.result(), Err(Undecided::Unknown)));
+}
+
+/// Nor does a leader help that can't commit: its followers may be stuck, or too few.
+#[test]
+fn it_is_unknown_after_a_while_in_which_its_leader_commits_nothing() {
+    let bench = bench_that_leads();
+    let proposal = propose(&bench, b"x");
+    let waiting = begin("wait for a reply", move || proposal.wait());
+    bench.tick(1300);
+    assert!(matches!(waiting.result(), Err(Undecided::Unknown)));
+    let leader = bench.node.status().leader;
+    assert_eq!(leader, Some(NodeId(1)), "it leads on");
+}
+
+/// A command's bytes may have an owner whose drop does anything, also ask the node: so it runs without the lock, as all that is the user's.
+#[test]
+fn what_is_refused_is_dropped_without_the_lock() {
+    struct Owner(Arc<Node>);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            b"x"
+        }
+    }
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            self.0.status();
+        }
+    }
+    let bench = bench(3);
+    let node = bench.node.clone();
+    let refused = ends("propose where nobody leads", move || {
+        node.propose(Bytes::from_owner(Owner(node.clone())))
+    });
+    assert!(matches!(refused, Err(ProposeError::NotLeader { .. })));
 }
 
 /// A leader that commits is no leader that can't: as long as it does, what waits is not given up, though something always waits.

@@ -261,7 +261,8 @@ fn a_node_that_joins_takes_no_snapshot_before_it_knows_the_members() {
     let status = bench.node.status();
     assert_eq!(
         (taken, status.snapshot, status.applied),
-        (Position::default(), Position::default(), 2)
+        (Position::default(), Position::default(), 2),
+        "it takes none before it knows the members"
     );
 }
 

@@ -9,7 +9,7 @@ use biglock::{
 };
 
 use crate::harness::{
-    Bench, Gate, Keeper, PATIENCE, Word, begin, bench_of, bench_with, empty_snapshot, ends,
+    Bench, Gate, Keeper, PATIENCE, Word, begin, bench, bench_of, bench_with, empty_snapshot, ends,
     heartbeat, leader_of_three, matched,
 };
 
@@ -95,6 +95,70 @@ fn whoever_reads_what_a_snapshot_brings() {
     bench.deliver(2, 1, empty_snapshot(5, 1));
     let served = waiting.result();
     assert!(served.is_ok(), "{served:?}");
+}
+
+/// A follower is told of an index, and then never that it is committed: whoever leads is out of reach. Each is given up in its own time, also if
+/// somebody else reads at the same index meanwhile.
+#[test]
+fn whoever_reads_what_is_never_heard_to_be_committed() {
+    let bench = bench(3);
+    bench.deliver(2, 1, heartbeat());
+    let mut latest = None;
+    let mut read = |what: &str| {
+        let node = bench.node.clone();
+        let reading = begin(what, move || node.read());
+        let read = loop {
+            if let Body::ReadIndex { read } = bench.next_sent().body
+                && latest < Some(read)
+            {
+                break read;
+            }
+        };
+        latest = Some(read);
+        let index = Some(7);
+        bench.deliver(2, 1, Body::ReadIndexReply { read, index });
+        reading
+    };
+    let pass = |millis: std::ops::Range<u64>| {
+        for now in millis.step_by(100) {
+            bench.tick(now);
+            bench.deliver(2, 1, heartbeat());
+        }
+    };
+    let first = read("the first read");
+    pass(100..500);
+    let second = read("the second read");
+    pass(500..1000);
+    assert!(matches!(first.result(), Err(ReadError::NoLeader)));
+    assert!(!second.has_ended(), "it has time left");
+    pass(1000..1400);
+    assert!(matches!(second.result(), Err(ReadError::NoLeader)));
+}
+
+/// What waits for a slow state machine waits here all the same.
+#[test]
+fn whoever_reads_more_than_may_wait() {
+    let bench = bench_with(3, MemoryStorage::new(), |config| config.max_reads = 2);
+    bench.deliver(2, 1, heartbeat());
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let node = bench.node.clone();
+        waiting.push(begin("read", move || node.read()));
+        let read = loop {
+            if let Body::ReadIndex { read } = bench.next_sent().body {
+                break read;
+            }
+        };
+        let index = Some(7);
+        bench.deliver(2, 1, Body::ReadIndexReply { read, index });
+    }
+    let node = bench.node.clone();
+    let refused = ends("one read too many", move || node.read());
+    assert!(matches!(refused, Err(ReadError::Busy)), "{refused:?}");
+    shut_down(&bench);
+    for read in waiting {
+        assert!(read.result().is_err());
+    }
 }
 
 #[test]

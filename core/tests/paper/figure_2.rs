@@ -368,7 +368,8 @@ fn a_late_vote_does_not_forget_the_leader() {
     let mut cluster = Cluster::of(3);
     cluster.tell(1, 2, 1, heartbeat());
     cluster.tell(1, 3, 1, request_vote());
-    assert_eq!(cluster.leader(1), Some(2));
+    let leader = cluster.leader(1);
+    assert_eq!(leader, Some(2), "its vote does not forget the leader");
 }
 
 /// A request that has not left cannot have been lost, so it is not repeated ("retry ... if they do not receive a response", 5.1): what waits for a stuck disk

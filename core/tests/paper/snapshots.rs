@@ -357,7 +357,8 @@ fn a_late_piece_of_an_installed_snapshot_leaves_the_next_one_alone() {
     assert_eq!(cluster.commit(1), 5);
     assert_eq!(received(&cluster.tell(1, 2, 1, piece(9, 1, 0, 4))), 4);
     cluster.tell(1, 2, 1, piece(5, 1, 4, 10));
-    assert_eq!(received(&cluster.tell(1, 2, 1, piece(9, 1, 4, 8))), 8);
+    let received = received(&cluster.tell(1, 2, 1, piece(9, 1, 4, 8)));
+    assert_eq!(received, 8, "the first half of the next one is still there");
 }
 
 /// "Reply immediately if term < currentTerm" (figure 13, 1).
@@ -488,6 +489,8 @@ fn a_follower_that_restarts_gets_the_snapshot_from_the_beginning() {
         cluster.heartbeat(1);
         cluster.deliver_all();
     }
+    let all = cluster.raft(3).snapshot().is_some();
+    assert!(all, "it gets all of the snapshot once more");
     assert_eq!(data(&cluster, 3), data(&cluster, 1));
 }
 
@@ -564,7 +567,7 @@ fn who_is_silent_is_sent_the_latest_snapshot() {
         Body::InstallSnapshot { chunk, .. } => Some(chunk.last),
         _ => None,
     });
-    assert_eq!(sent, latest);
+    assert_eq!(sent, latest, "who never answered is sent the latest");
 }
 
 /// "The snapshot also includes the latest configuration in the log as of last included index."

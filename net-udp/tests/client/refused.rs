@@ -103,7 +103,7 @@ fn a_change_that_is_refused_was_made_if_the_list_says_so() {
             vec![(1, Outcome::Refused(Refused::Change(why)))]
         });
         match client(&fake, 1, PATIENCE).change_members(change) {
-            Ok(()) => assert!(made, "{case}"),
+            Ok(()) => assert!(made, "told as made, and it is not: {case}"),
             Err(ClientError::Refused(Refused::Change(_))) => assert!(!made, "{case}"),
             Err(error) => panic!("{case}: {error}"),
         }
