@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use biglock::node::Activity;
-use biglock::{Leadership, NoLeader, Outside, Stopped, WaitError};
+use biglock::rules::{At, Entry, Payload, Raft};
+use biglock::{Leadership, NoLeader, Outside, Stopped, Stored, Term, Time, WaitError};
 
 use crate::harness::{begin, bench, heartbeat, leader, request_vote};
 
@@ -58,23 +59,18 @@ fn a_state_that_stays_broken_is_told_and_not_found_again() {
     let monitor = bench.node.engine().monitor();
     let broken = catch_unwind(AssertUnwindSafe(|| {
         let mut outside = Outside::claim("vandal");
-        monitor.enter(&mut outside, "leave a record unwritten", |section| {
-            let at = biglock::rules::At {
+        monitor.enter(&mut outside, "forget the term", |section| {
+            let at = At {
                 now: section.now(),
                 random: 0,
             };
-            let body = heartbeat();
-            let from = biglock::NodeId(2);
-            let (to, term) = (biglock::NodeId(1), biglock::Term(1));
-            section.raft.receive(
-                at,
-                biglock::Message {
-                    from,
-                    to,
-                    term,
-                    body,
-                },
-            );
+            let entry = Entry {
+                term: Term(5),
+                time: Time::ZERO,
+                payload: Payload::Noop,
+            };
+            let stored = Stored::default().with_entries([entry]);
+            section.raft = Raft::new(at, section.raft.settings().clone(), stored);
         });
     }));
     assert!(broken.is_err());
@@ -103,7 +99,7 @@ fn a_state_that_stays_broken_is_told_and_not_found_again() {
     assert!(matches!(
         bench.shutdown(),
         Err(Stopped::Broken {
-            section: "leave a record unwritten"
+            section: "forget the term"
         })
     ));
 }

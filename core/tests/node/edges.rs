@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex};
 
 use biglock::kv::{Command, KvStore};
 use biglock::node::{Activity, MIN_PAYLOAD, ThreadActivity};
-use biglock::rules::{Change, Members};
+use biglock::rules::{Body, Change, Entry, Members, Payload, Position};
 use biglock::{
     Clock, Config, ConfigError, Inbox, LocalNetwork, MemoryStorage, Message, Node, NodeId, Outside,
-    SessionRequest, StartError, Stopped, Storage, Transport, TransportError, WaitError, codec,
+    SessionRequest, StartError, Stopped, Storage, Term, Time, Transport, TransportError, WaitError,
+    codec,
 };
 
 use crate::harness::{
-    Disk, PATIENCE, Wire, append, begin, bench, bench_of, config, deliver, ends, granted,
+    Disk, Once, PATIENCE, Wire, append, begin, bench, bench_of, config, deliver, ends, granted,
     heartbeat, leader, leader_of_three, matched, tick,
 };
 
@@ -139,6 +140,63 @@ fn the_transport_is_told_of_the_members() {
     assert!(told.try_recv().is_err(), "nothing is told twice");
 }
 
+/// Two threads may come with a change each, the later one first: the earlier one is then told no more.
+#[test]
+fn the_transport_is_told_of_the_members_in_their_order() {
+    let (deaf, told) = Deaf::new(MIN_PAYLOAD);
+    let node = Node::start(config(1, 3), MemoryStorage::new(), deaf, ()).unwrap();
+    let node = Arc::new(node);
+    let grow = |node: &Node, index: u64, ids: u64| {
+        let entry = Entry {
+            term: Term(1),
+            time: Time::ZERO,
+            payload: Payload::Members(Members::voting((1..=ids).map(NodeId))),
+        };
+        let Body::AppendEntries { commit, beat, .. } = heartbeat() else {
+            unreachable!("it is one")
+        };
+        let prev = Position {
+            term: Term(index.min(2) - 1),
+            index: index - 1,
+        };
+        let body = Body::AppendEntries {
+            prev,
+            entries: [entry].into_iter().collect(),
+            commit,
+            beat,
+        };
+        let message = Message {
+            from: NodeId(2),
+            to: NodeId(1),
+            term: Term(1),
+            body,
+        };
+        node.engine().receive(&mut Outside::claim("test"), message);
+    };
+    // It halts where it tells the log who leads, before it tells the transport.
+    let (halts, halted) = channel();
+    let (go, gone) = channel::<()>();
+    let lines = Lines::default();
+    *lines.1.lock().unwrap() = Some(Box::new(move || {
+        halts.send(()).expect("the test listens");
+        let _ = gone.recv_timeout(PATIENCE);
+    }));
+    let there = node.clone();
+    let first = begin("the first change", move || {
+        tracing::subscriber::with_default(lines, || grow(&there, 1, 4));
+    });
+    halted.recv_timeout(PATIENCE).expect("somebody leads");
+    grow(&node, 2, 5);
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(vec![1, 2, 3, 4, 5]));
+    drop(go);
+    first.result();
+    assert!(
+        told.try_recv().is_err(),
+        "the transport is told of no earlier members after later ones"
+    );
+    ends("shutdown", move || node.shutdown()).unwrap();
+}
+
 /// With a disk and a state machine that take no time, one section may give something to write and something to apply: neither is forgotten.
 #[test]
 fn what_is_written_and_applied_at_once_is_both_done() {
@@ -191,9 +249,9 @@ fn several_are_proposed_at_once() {
     assert!(proposals.is_empty() && result.is_err());
 }
 
-/// The lines that a subscriber was given by this thread.
+/// The lines that a subscriber was given by this thread; and something to do when the first comes.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+struct Lines(Arc<Mutex<Vec<String>>>, Arc<Mutex<Option<Once>>>);
 
 impl tracing::Subscriber for Lines {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
@@ -218,6 +276,10 @@ impl tracing::Subscriber for Lines {
         let mut line = Line(String::new());
         event.record(&mut line);
         self.0.lock().unwrap().push(line.0);
+        let first = self.1.lock().unwrap().take();
+        if let Some(first) = first {
+            first();
+        }
     }
 
     fn enter(&self, _: &tracing::span::Id) {}

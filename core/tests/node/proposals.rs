@@ -105,7 +105,11 @@ fn calls_come_in_the_order_of_the_log() {
     drop(heard);
     bench.deliver(2, 2, append(1, 1, &[2], 2));
     let heard = ends("hear of all", move || hears.iter().collect::<Vec<_>>());
-    assert_eq!(heard, [(1, true), (2, true), (3, true)]);
+    assert_eq!(
+        heard,
+        [(1, true), (2, true), (3, true)],
+        "whoever is called hears in the order of the log"
+    );
 }
 
 /// It was replaced in the log, but what replaced it is not committed: it may come back.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use biglock::rules::{
     BadChange, Body, Change, ChangeRefused, Entry, MAX_ADDRESS, MAX_MEMBERS, MAX_REPLY_BYTES,
-    Members, Payload, ProposalRefused, RoleKind, SessionReply, SessionRequest, Sessions,
+    Members, Payload, ProposalRefused, Raft, RoleKind, SessionReply, SessionRequest, Sessions,
 };
 use biglock::{NodeId, Time};
 use bytes::Bytes;
@@ -13,6 +13,21 @@ use crate::common::{Cluster, HEARTBEAT, MAX, Server, append, message, settings, 
 
 fn payload(len: usize) -> Payload {
     Payload::Command(vec![0; len].into())
+}
+
+/// Timeouts without end are odd, and there is nothing wrong with them: nothing is given up then.
+#[test]
+fn of_endless_timeouts_three_are_endless_too() {
+    let mut cluster = Cluster::with(3, |settings| {
+        settings.election_timeout_min = Duration::MAX;
+        settings.election_timeout_max = Duration::MAX;
+    });
+    let read = cluster.with_raft(1, |raft, at| raft.read(at));
+    assert!(read.is_ok());
+    cluster.pass(MAX * 1000);
+    cluster.with_raft(1, Raft::retry);
+    let answers = cluster.with_raft(1, |raft, _| raft.take_reads());
+    assert_eq!(answers, []);
 }
 
 #[test]

@@ -120,7 +120,12 @@ fn who_has_less_than_it_said_was_restarted_or_is_late() {
     let mut sending = self::sending();
     sending.has(HEAD + 400);
     sending.heartbeat();
-    assert_eq!(sending.has(HEAD)[0], (HEAD, false), "it was silent since");
+    let again = sending.has(HEAD);
+    assert_eq!(
+        again.first(),
+        Some(&(HEAD, false)),
+        "it was silent since, and is sent again what it lost"
+    );
 
     let mut sending = self::sending();
     sending.has(HEAD + 400);

@@ -43,7 +43,8 @@ fn a_vote_is_refused_in_the_voters_own_term_too_while_a_leader_is_heard() {
     cluster.tell(2, 5, 2, pre_vote(9));
     assert_eq!(cluster.term(2), 2, "a pre-vote of term 2 was here");
     let refused = Some(Answer::Refused(Refusal::LeaderAlive));
-    assert_eq!(answer(&mut cluster, 4, 2, request_vote()), refused);
+    let answered = answer(&mut cluster, 4, 2, request_vote());
+    assert_eq!(answered, refused, "who hears a leader gives no vote");
     assert_eq!(cluster.vote(2), None);
     cluster.pass(MIN);
     let granted = Some(Answer::Granted);

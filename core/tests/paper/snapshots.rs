@@ -322,7 +322,9 @@ fn a_later_snapshot_takes_the_place_of_a_partial_one() {
     let mut cluster = cluster(3);
     cluster.tell(1, 2, 1, piece(5, 1, 0, 4));
     assert_eq!(received(&cluster.tell(1, 2, 1, piece(9, 1, 0, 4))), 4);
-    // A piece of the first one that was under way.
+    // Pieces of the first one that were under way: also the one that says what it is.
+    let late = received(&cluster.tell(1, 2, 1, piece(5, 1, 0, 4)));
+    assert_eq!(late, 0, "an earlier one takes no later one's place");
     assert_eq!(received(&cluster.tell(1, 2, 1, piece(5, 1, 4, 8))), 0);
     assert_eq!(received(&cluster.tell(1, 2, 1, piece(9, 1, 4, 8))), 8);
     cluster.tell(1, 2, 1, piece(9, 1, 8, 10));
