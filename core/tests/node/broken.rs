@@ -2,11 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use biglock::node::Activity;
+use biglock::lock::Monitor;
+use biglock::node::{Activity, Shared};
 use biglock::rules::{At, Entry, Payload, Raft};
-use biglock::{Leadership, NoLeader, Outside, Stopped, Stored, Term, Time, WaitError};
+use biglock::{
+    Clock, Leadership, MemoryStorage, NoLeader, Outside, Stopped, Stored, Term, Time, WaitError,
+};
 
-use crate::harness::{begin, bench, heartbeat, leader, request_vote};
+use crate::harness::{begin, bench, config, heartbeat, leader, request_vote};
 
 /// Two leaders of one term: somebody forges messages, or Raft is broken. Nothing goes on from there.
 #[test]
@@ -47,6 +50,47 @@ fn two_leaders_of_one_term_stop_the_node() {
     assert!(matches!(bench.shutdown(), Err(Stopped::Broken { .. })));
 }
 
+/// The same without a node around it, which would break with it.
+#[test]
+fn who_comes_to_hear_of_what_broke_does_not_break_too() {
+    let settings = config(1, 3).validate().expect("a valid configuration");
+    let raft = Raft::new(at(Time::ZERO), settings, Stored::default());
+    let storage = Box::new(MemoryStorage::new());
+    let shared = Shared::new(raft, storage, Box::new(()), 7);
+    let monitor = Monitor::with_clock(shared, Clock::manual());
+    let enter = |body: fn(&mut Shared)| {
+        catch_unwind(AssertUnwindSafe(|| {
+            let mut outside = Outside::claim("test");
+            monitor.enter(&mut outside, "look", |section| {
+                body(section);
+                section.stopped().cloned()
+            })
+        }))
+    };
+    assert!(enter(forget_the_term).is_err());
+    let heard = enter(|_| {});
+    assert!(
+        matches!(heard, Ok(Some(Stopped::Broken { .. }))),
+        "whoever comes now comes to hear that it is broken"
+    );
+}
+
+fn at(now: Time) -> At {
+    At { now, random: 0 }
+}
+
+/// No later section can mend it.
+fn forget_the_term(shared: &mut Shared) {
+    let entry = Entry {
+        term: Term(5),
+        time: Time::ZERO,
+        payload: Payload::Noop,
+    };
+    let stored = Stored::default().with_entries([entry]);
+    let settings = shared.raft.settings().clone();
+    shared.raft = Raft::new(at(Time::ZERO), settings, stored);
+}
+
 /// What is broken stays broken: the state fails every later check too. That must not bring down whoever comes to hear of it.
 #[test]
 fn a_state_that_stays_broken_is_told_and_not_found_again() {
@@ -60,17 +104,7 @@ fn a_state_that_stays_broken_is_told_and_not_found_again() {
     let broken = catch_unwind(AssertUnwindSafe(|| {
         let mut outside = Outside::claim("vandal");
         monitor.enter(&mut outside, "forget the term", |section| {
-            let at = At {
-                now: section.now(),
-                random: 0,
-            };
-            let entry = Entry {
-                term: Term(5),
-                time: Time::ZERO,
-                payload: Payload::Noop,
-            };
-            let stored = Stored::default().with_entries([entry]);
-            section.raft = Raft::new(at, section.raft.settings().clone(), stored);
+            forget_the_term(section);
         });
     }));
     assert!(broken.is_err());

@@ -510,7 +510,7 @@ fn a_follower_that_lost_what_it_acknowledged_is_not_asked_for_ever() {
     }
     // Nor one to whom the leader does not stream.
     cluster.time_out(3);
-    cluster.deliver_all();
+    cluster.deliver_without(&[2]);
     cluster.tell(3, 2, 2, matched(6));
     cluster.tell(3, 2, 2, conflict(7));
     // It is asked about the last place that is known to be equal, and says that it is not.
