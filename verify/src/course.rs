@@ -12,10 +12,14 @@
 //! | [`group`] | to wait for threads, count them before they start |
 //! | [`channel`] | a channel is a lock and a condvar |
 //! | [`once`] | a request that is sent again must not run again |
+//! | [`call`] | Raft's first bug: no lock is held across a call |
+//! | [`ballot`] | Raft's second bug: who takes the lock again looks again |
 //!
-//! The lecture's two bugs of Raft itself, and those of its debugging session, are planted in the real source: K1 to K14 of the catalogue.
+//! The last two, and the bugs of the lecture's debugging session, are planted in the real source as well: K1 to K14 of the catalogue.
 
+pub mod ballot;
 pub mod bank;
+pub mod call;
 pub mod channel;
 pub mod crawler;
 pub mod group;
@@ -50,6 +54,8 @@ pub fn all() -> impl Iterator<Item = &'static Lesson> {
         group::LESSONS,
         channel::LESSONS,
         once::LESSONS,
+        call::LESSONS,
+        ballot::LESSONS,
     ]
     .into_iter()
     .flatten()

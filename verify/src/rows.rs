@@ -2,7 +2,7 @@
 
 use crate::harness::Model;
 use crate::jobs::{self, Ended, Said};
-use crate::report::{Failure, ModelRow, Searched, thousands};
+use crate::report::{Failure, ModelRow, Searched, many, thousands};
 
 /// Whether it is a row of a model of threads, and not of an exploration.
 pub fn is_of_threads(row: &ModelRow) -> bool {
@@ -38,7 +38,7 @@ pub fn run_all(
 
 /// The row of a model that has not run yet.
 pub fn row_of_model(level: &str, model: &Model) -> ModelRow {
-    let sizes = format!("{} threads", model.threads);
+    let sizes = many(model.threads as u64, "thread");
     ModelRow::new(model.name, level, model.property, sizes)
 }
 

@@ -1,7 +1,7 @@
 //! The web crawler: every page once, although many link to it, by several threads at once.
 //!
 //! Its three versions in the lecture are a serial one, one with a lock, and one with a channel, in which a coordinator alone knows what was fetched. The serial
-//! one is [`serial`]; the others must fetch what it fetches.
+//! one has one thread, and so one interleaving; it is here because it is simple enough to be believed: the others must fetch what it fetches.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -10,10 +10,22 @@ use biglock::lock::Outside;
 
 use super::channel::Channel;
 use super::{Lesson, Lock, State, broken, lock, mended};
+use crate::harness::{GATED, Model, Start};
 use crate::world::World;
 
 /// The versions.
 pub const LESSONS: &[Lesson] = &[
+    Lesson {
+        model: Model {
+            name: "course-crawler-serial",
+            property: "one thread, and no lock: each page is fetched once, as by the other versions",
+            threads: 1,
+            start: Start::Free,
+            body: one_by_one,
+            ..GATED
+        },
+        finds: None,
+    },
     broken(
         "course-crawler-two-sections",
         "broken: whether a page was fetched is asked in one section and noted in the next: two fetch it",
@@ -28,24 +40,31 @@ pub const LESSONS: &[Lesson] = &[
         &["the links of 3 by a", "the links of 3 by b"],
         |world| with_lock(world, in_one_section),
     ),
+    broken(
+        "course-crawler-uncounted",
+        "broken: a coordinator takes links until no more come, and nobody knows when that is: it waits for ever",
+        4,
+        "? still waits for an item",
+        |world| with_channels(world, false),
+    ),
     mended(
         "course-crawler-channel",
-        "a coordinator alone knows what was fetched; workers bring it links, and end when nothing is left",
+        "a coordinator alone knows what was fetched; it counts what is outstanding, and all end when nothing is",
         4,
         &["an item"],
-        with_channels,
+        |world| with_channels(world, true),
     ),
 ];
 
 /// A page links to these. Both 1 and 2 link to 3, and 3 back to the beginning.
 const LINKS: [&[u8]; 4] = [&[1, 2], &[3], &[3], &[0]];
 
-/// What a crawler that does one thing after the other fetches.
-fn serial(page: u8, fetched: &mut BTreeSet<u8>) {
+/// The serial version: one thing after the other.
+fn serial(web: &Web, outside: &Outside, page: u8, fetched: &mut BTreeSet<u8>) {
     if fetched.insert(page) {
-        LINKS[usize::from(page)]
-            .iter()
-            .for_each(|&link| serial(link, fetched));
+        for &link in web.fetch(outside, page) {
+            serial(web, outside, link, fetched);
+        }
     }
 }
 
@@ -61,18 +80,28 @@ impl Web {
         LINKS[usize::from(page)]
     }
 
+    /// The pages that were fetched.
+    fn pages(&self) -> BTreeSet<u8> {
+        self.0.lock().expect("nobody panics").clone()
+    }
+
+    /// In the end it was asked for what the serial version asks for.
     fn judge(&self, world: &World) {
         let web = self.clone();
         world.finally(move || {
-            let mut all = BTreeSet::new();
-            serial(0, &mut all);
-            assert_eq!(
-                *web.0.lock().expect("nobody panics"),
-                all,
-                "every page is fetched"
-            );
+            let all = Web::default();
+            serial(&all, &Outside::claim("judge"), 0, &mut BTreeSet::new());
+            assert_eq!(web.pages(), all.pages(), "every page is fetched");
         });
     }
+}
+
+/// Each page is linked to, so all of them are fetched.
+fn one_by_one(_: &World) {
+    let web = Web::default();
+    serial(&web, &Outside::claim("crawler"), 0, &mut BTreeSet::new());
+    let all: Vec<u8> = web.pages().into_iter().collect();
+    assert_eq!(all, [0, 1, 2, 3], "every page is fetched");
 }
 
 #[derive(Clone, PartialEq)]
@@ -135,7 +164,7 @@ impl State for &'static [u8] {
 }
 
 /// The first page was fetched, and a worker was started for each of its links. A third worker fetches what is found later.
-fn with_channels(world: &World) {
+fn with_channels(world: &World, counts: bool) {
     let web = Web::default();
     web.judge(world);
     let start = web.fetch(&Outside::claim("start"), 0);
@@ -160,7 +189,7 @@ fn with_channels(world: &World) {
         // Nobody else touches these: no lock is needed.
         let mut fetched = BTreeSet::from([0, 1, 2]);
         let mut outstanding = 2;
-        while outstanding > 0 {
+        while outstanding > 0 || !counts {
             let links = found.receive(outside).expect("nobody closes it");
             outstanding -= 1;
             for &link in links {
