@@ -5,14 +5,14 @@
 //! cargo run --release -p biglock-verify --example soak -- --seeds 1000 figure_8
 //! ```
 
-use std::panic::catch_unwind;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use biglock_verify::lab::{ALL, Test, tell_seed};
+use biglock_verify::lab::seeds::run_seeds;
+use biglock_verify::lab::{ALL, Test};
 use clap::Parser;
 
 /// Runs the lab suite with fresh seeds, over all cores.
@@ -64,40 +64,22 @@ fn main() -> ExitCode {
 
     let start = Instant::now();
     let minutes = Duration::from_secs_f64(options.minutes * 60.0);
-    let (next, ended) = (AtomicU64::new(0), AtomicU64::new(0));
-    let failed = AtomicBool::new(false);
+    let ended = AtomicU64::new(0);
     let last = options
         .seeds
-        .map_or(u64::MAX, |seeds| seeds.saturating_mul(tests.len() as u64));
-    // Seed by seed, all tests of each.
-    let work = || {
-        while !failed.load(Ordering::Relaxed) && start.elapsed() < minutes {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= last {
-                return;
-            }
-            let many = tests.len() as u64;
-            let test = tests[usize::try_from(number % many).unwrap_or(0)];
-            let seed = from.wrapping_add(number / many);
-            if catch_unwind(|| (test.run)(seed)).is_err() {
-                if !failed.swap(true, Ordering::Relaxed) {
-                    tell_seed(test.name, seed);
-                }
-                return;
-            }
-            ended.fetch_add(1, Ordering::Relaxed);
-        }
-    };
-    thread::scope(|scope| {
+        .map_or(u64::MAX, |seeds| from.saturating_add(seeds - 1));
+    let ran = thread::scope(|scope| {
         let (done, over) = channel::<()>();
-        for _ in 0..cores {
-            let done = done.clone();
-            scope.spawn(move || {
-                work();
-                drop(done);
-            });
-        }
-        drop(done);
+        let (tests, ended) = (&tests, &ended);
+        let soak = scope.spawn(move || {
+            let goes_on = || start.elapsed() < minutes;
+            let passed = || {
+                ended.fetch_add(1, Ordering::Relaxed);
+            };
+            let ran = run_seeds(tests, from..=last, cores, goes_on, passed);
+            drop(done);
+            ran
+        });
         while over.recv_timeout(Duration::from_secs(10)) == Err(RecvTimeoutError::Timeout) {
             let runs = ended.load(Ordering::Relaxed);
             let seconds = start.elapsed().as_secs();
@@ -106,9 +88,10 @@ fn main() -> ExitCode {
                 runs / tests.len() as u64
             );
         }
+        soak.join().expect("it says what failed, and does not")
     });
     let runs = ended.into_inner();
-    if failed.into_inner() {
+    if ran.is_err() {
         println!("FAILED after {runs} runs");
         return ExitCode::FAILURE;
     }

@@ -159,7 +159,9 @@ fn run(checks: &'static [Check], golden: &Path, options: &Options) -> Result<boo
     let chosen: Vec<&'static Check> = checks.iter().filter(wanted).collect();
     let names: Vec<&str> = chosen.iter().map(|check| check.model.name).collect();
     if names.is_empty() {
-        return Err("no check has such a name: --list lists them".into());
+        let all: Vec<&str> = checks.iter().map(|check| check.model.name).collect();
+        let why = options.nothing(&all);
+        return Err(format!("no check{why} --list lists them."));
     }
     if options.list {
         for Check { model, .. } in chosen {

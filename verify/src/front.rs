@@ -3,15 +3,18 @@
 mod bugs;
 mod child;
 mod rows;
+mod seeds;
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use biglock_verify::catalogue;
+use biglock_verify::catalogue::{self, Bug};
 use biglock_verify::differential::{self, CHECKS, Compared};
 use biglock_verify::explore::{Order, orders};
 use biglock_verify::jobs::{self, Run};
+use biglock_verify::lab;
 use biglock_verify::options::Options;
 use biglock_verify::output::try_to_write;
 use biglock_verify::page::{Report, Scope};
@@ -49,8 +52,11 @@ struct Args {
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["filter", "list", "show", "json", "report", "bless", "jobs", "exact", "bugs", "deep", "fresh_stacks"])]
     trace: Vec<PathBuf>,
     /// Compare loom with a brute force on this many random programs, instead of the few of an ordinary run.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["bugs", "list", "filter", "bless", "json", "report", "trace", "deep", "show", "ledger", "fresh_stacks"])]
+    #[arg(long, value_name = "N", value_parser = programs, conflicts_with_all = ["bugs", "list", "filter", "bless", "json", "report", "trace", "deep", "show", "ledger", "fresh_stacks"])]
     differential: Option<u64>,
+    /// Run the lab suite in the simulator instead, with each of these seeds: 1-25, or one alone. A FILTER is then of the names of its tests.
+    #[arg(long, value_name = "FROM-TO", value_parser = seeds::range, conflicts_with_all = ["bugs", "bless", "report", "trace", "deep", "show", "ledger", "fresh_stacks", "differential"])]
+    seeds: Option<RangeInclusive<u64>>,
     /// With --differential: the seed of the programs.
     #[arg(long, value_name = "S", default_value_t = differential::SEED, requires = "differential")]
     seed: u64,
@@ -95,6 +101,9 @@ fn run(args: &Args) -> Result<bool, String> {
     }
     if !args.options.list {
         try_outputs(args)?;
+    }
+    if let Some(seeds) = &args.seeds {
+        return seeds::run(&args.options, seeds.clone());
     }
     match args.bugs {
         true => bugs::run_bugs(args),
@@ -167,6 +176,14 @@ fn compare(args: &Args, programs: u64) -> Result<bool, String> {
     Ok(all.difference.is_none())
 }
 
+fn programs(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("with no program nothing would be compared: write 1 or more".into()),
+        Ok(programs) => Ok(programs),
+        Err(_) => Err("write how many programs, e.g. 10000".into()),
+    }
+}
+
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
@@ -181,8 +198,11 @@ fn run_models(args: &Args) -> Result<bool, String> {
     let orders: Vec<&'static Order> = orders::all().filter(|order| runs(order.name)).collect();
     let jobs: Vec<Job> = Job::all().filter(|job| runs(job.name())).collect();
     if jobs.is_empty() && orders.is_empty() {
-        return Err("no model has such a name: `cargo verify --list` lists them".into());
+        return Err(no_model(options));
     }
+    let names = jobs.iter().map(Job::name);
+    let names: Vec<&str> = names.chain(orders.iter().map(|order| order.name)).collect();
+    options.say_exact(&names);
     if options.list {
         let all = jobs.iter().map(|job| (job.name(), job.property()));
         for (name, property) in all.chain(orders.iter().map(|o| (o.name, o.property))) {
@@ -308,6 +328,35 @@ fn run_models(args: &Args) -> Result<bool, String> {
         ));
     }
     Ok(passed == rows.len())
+}
+
+/// No model has the name that was asked for.
+fn no_model(options: &Options) -> String {
+    let jobs: Vec<Job> = Job::all().collect();
+    let names = jobs.iter().map(Job::name);
+    let names = names.chain(orders::all().map(|order| order.name));
+    let names: Vec<&str> = names.collect();
+    if let Some(deep) = deep_names().find(|name| options.want(name)) {
+        return format!("{deep} is of a larger size: --deep runs it as well.");
+    }
+    if let Some(test) = lab::ALL.iter().find(|test| options.want(test.name)) {
+        let name = test.name;
+        return format!(
+            "{name} is a test of the lab suite: `cargo verify --seeds 1-25 {name}` runs it."
+        );
+    }
+    let bugs = catalogue::read(root()).unwrap_or_default();
+    let is_bug = |bug: &&Bug| {
+        options
+            .filter
+            .as_ref()
+            .is_some_and(|id| bug.id.eq_ignore_ascii_case(id))
+    };
+    if let Some(Bug { id, .. }) = bugs.iter().find(is_bug) {
+        return format!("{id} is a known bug: `cargo verify --bugs {id} --exact` plants it.");
+    }
+    let why = options.nothing(&names);
+    format!("no model{why} `cargo verify --list` lists them.")
 }
 
 fn scope(args: &Args) -> Scope {

@@ -14,8 +14,8 @@
 //! | [`reads`] | linearizable reads off the log |
 //!
 //! Each test is a function of a seed. `cargo test -p biglock-verify --test lab` runs a few seeds of each, always the same;
-//! `BIGLOCK_SEED=7` runs that seed alone, `BIGLOCK_SEEDS=100` the seeds 1 to 100, and with `BIGLOCK_TRACE=1` every message is printed. The
-//! example `soak` runs fresh seeds for as long as it is told.
+//! `BIGLOCK_SEED=7` runs that seed alone, `BIGLOCK_SEEDS=100` the seeds 1 to 100, and with `BIGLOCK_TRACE=1` every message is printed.
+//! `cargo verify --seeds 1-100` runs all of them with all tests, and the example `soak` fresh ones for as long as it is told.
 
 pub mod cluster;
 pub mod holes;
@@ -29,6 +29,7 @@ pub mod liveness;
 pub mod members;
 pub mod reads;
 pub mod rsm;
+pub mod seeds;
 
 use std::ops::RangeInclusive;
 use std::panic;

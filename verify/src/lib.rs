@@ -24,7 +24,7 @@
 //! | [`lab`] | the lab suite of the course, and more of its kind, on the simulator |
 //! | [`report`] | rows, tables, JSON, the golden counts |
 //! | [`proof`] | the same by rule: which checks stand for which |
-//! | [`options`] | what is asked on the command line |
+//! | [`options`], [`near`] | what is asked on the command line, and what was meant |
 //! | [`output`] | tries at the beginning what is written at the end |
 //! | [`page`] | the same as a page, with the pictures |
 //! | [`jobs`] | runs models as processes, over the cores, with progress |
@@ -54,6 +54,7 @@ pub mod linearizable;
 pub mod measured;
 #[cfg(any(biglock_loom, biglock_shuttle))]
 pub mod models;
+pub mod near;
 pub mod options;
 pub mod output;
 pub mod page;

@@ -1,11 +1,12 @@
 //! What `cargo verify` and the checks of somebody else's program are both asked.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::jobs;
+use crate::near::nothing_is_called;
 use crate::page::Report;
 
 /// What runs, and what is told of it.
@@ -46,6 +47,32 @@ impl Options {
         }
     }
 
+    /// Whether the bug of this name was asked for. Its letter may be small.
+    pub fn want_bug(&self, id: &str, title: &str) -> bool {
+        let name = format!("{id}: {title}").to_lowercase();
+        match &self.filter {
+            Some(whole) if self.exact => id.eq_ignore_ascii_case(whole),
+            Some(part) => name.contains(&part.to_lowercase()),
+            None => true,
+        }
+    }
+
+    /// What to say if nothing was wanted of all that there is: behind "no model", or whatever it is.
+    pub fn nothing(&self, names: &[&str]) -> String {
+        let filter = self.filter.as_deref().unwrap_or_default();
+        nothing_is_called(filter, self.exact, names)
+    }
+
+    /// A word to whoever asked for a part of a name that is a whole one as well, if he gets more than that: perhaps it was not meant.
+    pub fn say_exact(&self, names: &[&str]) {
+        let many = names.len();
+        if let Some(filter) = self.filter.as_deref().filter(|_| !self.exact && many > 1)
+            && let Some(name) = names.iter().find(|name| name.eq_ignore_ascii_case(filter))
+        {
+            eprintln!("{many} have {filter:?} in their names; for {name} alone, add --exact");
+        }
+    }
+
     /// How many run at a time.
     pub fn at_once(&self) -> usize {
         self.jobs.unwrap_or_else(jobs::cores)
@@ -65,12 +92,20 @@ impl Options {
     /// # Errors
     /// If they can't be written.
     pub fn write_json(&self, rows: &[impl Serialize]) -> Result<(), String> {
-        let Some(path) = &self.json else {
-            return Ok(());
-        };
-        let text = serde_json::to_string_pretty(rows).map_err(|e| e.to_string())?;
-        fs::write(path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))
+        match &self.json {
+            Some(path) => write_rows(path, rows),
+            None => Ok(()),
+        }
     }
+}
+
+/// Writes rows as an array.
+///
+/// # Errors
+/// If they can't be written.
+pub fn write_rows(path: &Path, rows: &[impl Serialize]) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(rows).map_err(|e| e.to_string())?;
+    fs::write(path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))
 }
 
 fn at_once(text: &str) -> Result<usize, String> {
@@ -123,5 +158,20 @@ mod tests {
         assert!(part.want("votes-3") && part.want("votes") && !part.want("reading"));
         let whole = parse(&["votes", "--exact"]).unwrap();
         assert!(whole.want("votes") && !whole.want("votes-3"));
+    }
+
+    #[test]
+    fn a_bug_is_asked_for_by_its_id_in_any_letters_or_by_its_title() {
+        let wanted = |args: &[&str]| {
+            let options = parse(args).unwrap();
+            [("K1", "a call"), ("K10", "a wake-up"), ("C1", "Figure 8")]
+                .map(|(id, title)| options.want_bug(id, title))
+        };
+        assert_eq!(wanted(&[]), [true; 3]);
+        assert_eq!(wanted(&["k1"]), [true, true, false]);
+        assert_eq!(wanted(&["k1", "--exact"]), [true, false, false]);
+        assert_eq!(wanted(&["K1", "--exact"]), [true, false, false]);
+        assert_eq!(wanted(&["figure"]), [false, false, true]);
+        assert_eq!(wanted(&["figure", "--exact"]), [false; 3]);
     }
 }

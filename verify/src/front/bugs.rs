@@ -11,21 +11,22 @@ use super::rows::Job;
 use super::{Args, command, print_report, root, scope};
 
 pub(super) fn run_bugs(args: &Args) -> Result<bool, String> {
-    let wanted = |bug: &Bug| {
-        let name = format!("{}: {}", bug.id, bug.title).to_lowercase();
-        match &args.options.filter {
-            Some(whole) if args.options.exact => bug.id.eq_ignore_ascii_case(whole),
-            Some(part) => name.contains(&part.to_lowercase()),
-            None => true,
-        }
-    };
-    let mut bugs = catalogue::read(root())?;
-    let all = bugs.len();
-    bugs.retain(wanted);
-    let others = all - bugs.len();
+    let all = catalogue::read(root())?;
+    let wanted = |bug: &&Bug| args.options.want_bug(&bug.id, &bug.title);
+    let mut bugs: Vec<Bug> = all.iter().filter(wanted).cloned().collect();
+    let others = all.len() - bugs.len();
     if bugs.is_empty() {
-        return Err("no bug has such a name: `cargo verify --bugs --list` lists them".into());
+        // With --exact it is the id that is wanted; else the words of a title are names as well.
+        let words = all.iter().flat_map(|bug| bug.title.split(' '));
+        let words = words.filter(|_| !args.options.exact);
+        let ids = all.iter().map(|bug| bug.id.as_str());
+        let why = args.options.nothing(&ids.chain(words).collect::<Vec<_>>());
+        return Err(format!(
+            "no bug{why} `cargo verify --bugs --list` lists them."
+        ));
     }
+    let ids: Vec<&str> = bugs.iter().map(|bug| bug.id.as_str()).collect();
+    args.options.say_exact(&ids);
     if args.options.list {
         list(&bugs);
         return Ok(true);
