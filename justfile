@@ -19,9 +19,13 @@ service *ARGS:
 schedules *ARGS:
     cargo schedules "$@"
 
-# Each model and exploration as a case for cargo-nextest, so that machines share them: `just cases --partition hash:1/4`.
+# Each model, exploration and range of seeds as a case for cargo-nextest, so that machines share them: `just cases --partition hash:1/4`.
 cases *ARGS:
     cargo cases "$@"
+
+# Random schedules likewise, which are another build: `just schedules-cases --run-ignored all`.
+schedules-cases *ARGS:
+    cargo schedules-cases "$@"
 
 # Plant every known bug in a copy of the source: `just bugs K2 --show`.
 bugs *ARGS:

@@ -18,7 +18,8 @@ pub struct ModelRow {
     /// Its name.
     pub name: String,
     /// `threads`: every interleaving of the real node's threads. `messages`: every order of the messages of several nodes. `course`: a program of
-    /// the course, under the same lock. `checker`: random programs, by which loom itself is checked.
+    /// the course, under the same lock. `checker`: random programs, by which loom itself is checked. Samples: `simulation`, the lab suite with some
+    /// seeds; `schedules`, whole clusters under random schedules.
     pub level: String,
     /// The sentence that it shows.
     pub property: String,
@@ -195,6 +196,11 @@ impl ModelRow {
         if !self.exhausted {
             self.fail("the search was not completed: this run shows nothing");
         }
+        self.reached_all();
+    }
+
+    /// Fails what never reached what it must: a search, or a sample, which is never exhausted.
+    pub fn reached_all(&mut self) {
         let missed: Vec<&str> = self
             .goals
             .iter()

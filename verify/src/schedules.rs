@@ -36,6 +36,16 @@ const COMMANDS: u64 = 4;
 /// Asks no more often than this for a command that is refused.
 const TRIES: u64 = 40;
 
+/// What is asked of each schedule, in a sentence.
+pub const PROPERTY: &str = "nobody hangs, every section is a step of the specification, state machines agree, and clients are told the truth";
+
+/// What happens in a schedule, and how often.
+pub const BOUNDS: [(&str, u64); 3] = [
+    ("clients", CLIENTS),
+    ("commands", COMMANDS),
+    ("ticks", TICKS),
+];
+
 /// What some schedule must reach, or they show nothing.
 pub const GOALS: [&str; 5] = [
     "a leader",
