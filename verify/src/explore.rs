@@ -66,8 +66,11 @@ pub struct Order {
     pub slow_count: bool,
     /// Whether a message carries one entry at most.
     pub one_entry: bool,
-    /// Whether messages arrive that can only say no: refusals of a vote, and whatever is of a term that has passed for its receiver. Else they are lost.
+    /// Whether messages arrive that can only say no: refusals of a vote, and requests of a term that has passed for their receiver. Else they are lost.
     pub noise: bool,
+    /// Whether answers arrive that nobody waits for any more, for the term or the role of whoever asked has passed. Else they are dropped before the rules
+    /// see them, also where there is `noise`.
+    pub late_answers: bool,
     /// The entries with which each node's disk begins; nothing for a new cluster.
     pub start: &'static [&'static [First]],
     /// How many of those are committed.
@@ -168,6 +171,7 @@ impl Order {
             slow_count: false,
             one_entry: false,
             noise: false,
+            late_answers: false,
             start: &[],
             committed: 0,
             read_anywhere: false,

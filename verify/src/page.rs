@@ -197,7 +197,7 @@ pub fn of_models(rows: &[ModelRow], scope: &Scope) -> String {
         @if !explored.is_empty() {
             h2 { "Orders of messages" }
             p {
-                "Each exploration lets several nodes send to each other over a network that loses, repeats and reorders anything. \
+                "Each exploration lets several nodes send to each other over a network that loses, repeats and reorders; which rows have late answers and crashes, verify/README.md says. \
                  Exhausted: no state is left within the bounds that the row names. Beyond them nothing is known."
             }
             (model_table(&explored))

@@ -10,7 +10,7 @@ use biglock::rules::{Answer, Appended, Body, Change, NodeId, RoleKind, Term, Ver
 use biglock::{Entry, Message};
 
 use super::Order;
-use super::laws::{GOALS, History};
+use super::laws::{self, GOALS, History};
 use super::machine::{self, Input, Machine, Section};
 use super::seen::Index;
 use super::tape::{self, FIRST_NODE, Renaming, Tape};
@@ -636,12 +636,7 @@ impl Told {
             ),
             asks_to_read: matches!(message.body, Body::ReadIndex { .. }),
             vote: machine::vote(&message),
-            answers: match message.body {
-                Body::PreVoteReply { .. } => Some(RoleKind::PreCandidate),
-                Body::VoteReply { .. } => Some(RoleKind::Candidate),
-                Body::AppendReply { .. } | Body::SnapshotReply { .. } => Some(RoleKind::Leader),
-                _ => None,
-            },
+            answers: laws::asked_as(&message),
             refuses: match message.body {
                 Body::PreVoteReply { answer, .. } | Body::VoteReply { answer } => {
                     answer != Answer::Granted
@@ -653,21 +648,24 @@ impl Told {
         }
     }
 
-    /// Whether it can do nothing any more: it answers what its receiver asked in a term that has passed, or in a role that it has left in
-    /// this term, and neither comes back. Or it is of a term that has passed, and such messages are lost.
-    pub fn is_dead(&self, receiver: &Node, noise: bool) -> bool {
+    /// Whether it never arrives any more. It answers what its receiver asked in a term that has passed, or in a role that it has left in
+    /// this term: the rules drop such an answer, and where there are `late_answers` it arrives for them to do so. Or it is of a term that
+    /// has passed and no answer, and such messages are lost.
+    pub fn is_dead(&self, receiver: &Node, order: &Order) -> bool {
         let term = self.message.term;
         let passed = term < receiver.durable;
         match self.answers {
+            Some(_) if order.late_answers => self.refuses && !order.noise,
             Some(asked_as) => {
                 passed || term == receiver.durable.min(receiver.term) && receiver.role != asked_as
             }
-            None => passed && !noise,
+            None => passed && !order.noise,
         }
     }
 
     /// Whether it can only tell its receiver that a term has passed, or that it is refused.
-    pub fn is_noise(&self, receiver: &Node) -> bool {
-        self.refuses || self.message.term < receiver.term
+    pub fn is_noise(&self, receiver: &Node, order: &Order) -> bool {
+        let late = order.late_answers && self.answers.is_some();
+        self.refuses || self.message.term < receiver.term && !late
     }
 }

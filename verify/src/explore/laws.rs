@@ -2,7 +2,8 @@
 //!
 //! What a node said and did is noted beside it ([`machine::Past`]). What was committed is noted here, as are the reads that wait.
 
-use biglock::rules::{Body, NodeId, Role, Term};
+use biglock::Message;
+use biglock::rules::{Body, Members, NodeId, Payload, Raft, Role, RoleKind, Term};
 
 use super::Bounds;
 use super::known::{Action, Event, Node, Outcome, Told, bit};
@@ -35,6 +36,8 @@ pub const GOALS: &[&str] = &[
     "a snapshot is installed and a tail stays",
     "a transfer begins",
     "a node is told to campaign",
+    "an answer of an earlier term arrives at a leader",
+    "a vote of an earlier term arrives at a candidate",
     "a split vote",
     "a vote is refused",
     "a pre-vote is refused",
@@ -43,6 +46,29 @@ pub const GOALS: &[&str] = &[
     "a read is answered",
     "a read is answered by another node",
 ];
+
+/// The role in which the receiver of this message asked for it, if it is an answer.
+pub fn asked_as(message: &Message) -> Option<RoleKind> {
+    match message.body {
+        Body::PreVoteReply { .. } => Some(RoleKind::PreCandidate),
+        Body::VoteReply { .. } => Some(RoleKind::Candidate),
+        Body::AppendReply { .. } | Body::SnapshotReply { .. } => Some(RoleKind::Leader),
+        _ => None,
+    }
+}
+
+/// The goal of an answer that arrives in a later term, at a node that waits for such answers again.
+pub fn late_answer(message: &Message, receiver: &Raft) -> Option<&'static str> {
+    let role = receiver.role().kind();
+    if message.term >= receiver.term() || asked_as(message) != Some(role) {
+        return None;
+    }
+    match role {
+        RoleKind::Candidate => Some("a vote of an earlier term arrives at a candidate"),
+        RoleKind::Leader => Some("an answer of an earlier term arrives at a leader"),
+        _ => None,
+    }
+}
 
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -64,6 +90,8 @@ pub struct Committed {
     pub by: Term,
     /// The state after it.
     pub state: Replica,
+    /// The members, if it names them or one before it does.
+    pub members: Option<Members>,
 }
 
 /// A read that waits.
@@ -217,10 +245,18 @@ impl Look<'_> {
                     ));
                 }
             }
-            let by = new.term;
-            self.edit(history)
-                .committed
-                .push(Committed { entry, by, state });
+            let before = known.last().and_then(|known| known.members.clone());
+            let named = new.machine.raft.log().get(index);
+            let members = match named.map(|entry| &entry.payload) {
+                Some(Payload::Members(members)) => Some(members.clone()),
+                _ => before,
+            };
+            self.edit(history).committed.push(Committed {
+                entry,
+                by: new.term,
+                state,
+                members,
+            });
         }
         let known = &history.as_ref().unwrap_or(self.history).committed;
         let nothing = Replica::new();
@@ -234,13 +270,21 @@ impl Look<'_> {
                 new.commit
             ));
         }
-        if let Some(snapshot) = new.machine.raft.snapshot()
-            && state_at(snapshot.last.index) != Some(&Replica::restore(snapshot)?)
-        {
-            return Err(format!(
-                "{id} has a snapshot of another state after {}",
-                machine::place(snapshot.last)
-            ));
+        if let Some(snapshot) = new.machine.raft.snapshot() {
+            let place = machine::place(snapshot.last);
+            if state_at(snapshot.last.index) != Some(&Replica::restore(snapshot)?) {
+                return Err(format!(
+                    "{id} has a snapshot of another state after {place}"
+                ));
+            }
+            let named = known.get(snapshot.last.index as usize - 1);
+            if let Some(members) = named.and_then(|known| known.members.as_ref())
+                && *members != snapshot.members
+            {
+                return Err(format!(
+                    "{id} has a snapshot that names other members than the log did up to {place} (section 7)"
+                ));
+            }
         }
         Ok(())
     }

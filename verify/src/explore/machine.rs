@@ -13,6 +13,7 @@ use biglock::rules::{
 use biglock::{Stored, Time};
 use bytes::Bytes;
 
+use super::laws;
 use super::replica::{self, Replica};
 use super::tape::{FIRST_NODE, LATE, NOW};
 use super::{First, Order};
@@ -169,7 +170,9 @@ impl Machine {
     /// The number of the entry after which a snapshot would be taken now.
     pub fn could_snapshot(&self) -> bool {
         let held = self.raft.snapshot().map_or(0, |s| s.last.index);
-        self.raft.applied() > held && self.raft.snapshot_head(self.raft.applied()).is_some()
+        self.raft.applied() > held
+            && self.raft.knows_members()
+            && self.raft.snapshot_head(self.raft.applied()).is_some()
     }
 
     /// What happens to it if this happens to it.
@@ -389,6 +392,8 @@ impl Step<'_> {
         match input {
             Input::Receive { message, late } => {
                 let now = if late { LATE } else { NOW };
+                self.reached
+                    .extend(laws::late_answer(message, &self.machine.raft));
                 self.section(|raft| raft.receive(at(now), message.clone()))?;
             }
             Input::Campaign => {

@@ -1,7 +1,7 @@
 //! The configurations: small clusters, each made to reach one kind of trouble.
 //!
 //! What is not among the bounds has none: every message may be lost, late, repeated or overtaken, and a timeout may pass at any moment, within as many
-//! campaigns.
+//! campaigns. But what is late for its receiver's term arrives only where a row has `noise` (requests) or `late_answers` (answers).
 
 use biglock::rules::{Change, NodeId};
 
@@ -233,6 +233,148 @@ static ORDERS: &[Order] = &[
             "a snapshot is taken",
             "a snapshot is installed",
         ],
+        ..Order::of(3)
+    },
+    Order {
+        name: "orders-late-answers",
+        property: "an answer that arrives in a later term counts for nothing, also at a node that stands or leads again",
+        bounds: Bounds {
+            terms: 3,
+            campaigns: 3,
+            proposals: 1,
+            ..NONE
+        },
+        late_answers: true,
+        goals: &[
+            "an answer of an earlier term arrives at a leader",
+            "a vote of an earlier term arrives at a candidate",
+            "an uncommitted entry is truncated",
+        ],
+        ..Order::of(3)
+    },
+    Order {
+        name: "orders-replication-crashes",
+        property: "logs that parted meet again although nodes fail and start again",
+        bounds: Bounds {
+            terms: 2,
+            campaigns: 2,
+            proposals: 1,
+            crashes: 2,
+            ..NONE
+        },
+        goals: &[
+            "a crash",
+            "a leader crashes with an uncommitted tail",
+            "an entry is committed",
+            "an uncommitted entry is truncated",
+        ],
+        ..Order::of(3)
+    },
+    Order {
+        name: "orders-replication-slow-disk",
+        property: "entries count where they are durable, and not where they are only in the log",
+        bounds: Bounds {
+            terms: 2,
+            campaigns: 2,
+            proposals: 1,
+            ..NONE
+        },
+        slow_disk: true,
+        goals: &[
+            "a command is proposed",
+            "an entry is committed",
+            "an uncommitted entry is truncated",
+        ],
+        ..Order::of(3)
+    },
+    Order {
+        name: "orders-membership-crashes",
+        property: "the two leaders that each remove a node, and one node fails and starts again",
+        bounds: Bounds {
+            terms: 3,
+            campaigns: 2,
+            changes: 1,
+            crashes: 1,
+            ..NONE
+        },
+        start: &[&[Noop(1), Without(1, 3)], ONE, ONE, ONE],
+        committed: 1,
+        changes: || vec![Change::Remove(node(0))],
+        goals: &[
+            "a crash",
+            "the members change",
+            "a change of the members is rolled back",
+            "a member is gone",
+        ],
+        ..Order::of(4)
+    },
+    Order {
+        name: "orders-joining-by-snapshot",
+        property: "a node that joins by a snapshot knows the members from it, also after a crash",
+        voters: 2,
+        bounds: Bounds {
+            terms: 2,
+            campaigns: 2,
+            changes: 2,
+            snapshots: 1,
+            crashes: 1,
+            ..NONE
+        },
+        changes: || {
+            let (id, address) = (node(2), String::new());
+            vec![Change::AddLearner { id, address }, Change::Promote(id)]
+        },
+        goals: &[
+            "the members change",
+            "a snapshot is taken",
+            "a snapshot is installed",
+            "a crash",
+        ],
+        ..Order::of(3)
+    },
+    Order {
+        name: "orders-late-answers-deep",
+        property: "an answer of an earlier term commits nothing in figure 8, where other entries stand now in the place of those that it speaks of",
+        bounds: Bounds {
+            terms: 6,
+            campaigns: 3,
+            ..NONE
+        },
+        one_entry: true,
+        late_answers: true,
+        // The first led term 2, and the second has one of its two entries; the third led term 3, and told nobody.
+        start: &[
+            &[Noop(1), Noop(2), Noop(2)],
+            &[Noop(1), Noop(2)],
+            &[Noop(1), Noop(3)],
+        ],
+        committed: 1,
+        goals: &[
+            "an answer of an earlier term arrives at a leader",
+            "a vote of an earlier term arrives at a candidate",
+            "an uncommitted entry is truncated",
+            "an entry that a majority had is truncated",
+        ],
+        deep: true,
+        ..Order::of(3)
+    },
+    Order {
+        name: "orders-replication-deep",
+        property: "logs that parted meet again, in a third term, with a crash",
+        bounds: Bounds {
+            terms: 3,
+            campaigns: 3,
+            proposals: 1,
+            crashes: 1,
+            ..NONE
+        },
+        goals: &[
+            "a crash",
+            "a leader crashes with an uncommitted tail",
+            "an entry is committed",
+            "an uncommitted entry is truncated",
+        ],
+        deep: true,
         ..Order::of(3)
     },
     Order {

@@ -314,12 +314,12 @@ impl<'a> Worker<'a> {
                         .get_or_insert((number, nth, vec![action], message));
                     break;
                 }
-                Ok(None) => {}
-                Ok(Some((next, reached))) => {
-                    self.steps += 1;
+                Ok((next, reached)) => {
                     for goal in 0..GOALS.len() {
                         self.goals[goal] += reached >> goal & 1;
                     }
+                    let Some(next) = next else { continue };
+                    self.steps += 1;
                     let old = state.nodes[usize::from(action.node)];
                     let name = self.library.name(&sums, old, &next, &self.wire);
                     let part = part(name);
@@ -340,7 +340,7 @@ impl<'a> Worker<'a> {
     /// The state after an action that was judged before.
     fn follow(&mut self, state: &State, action: Action) -> State {
         let next = self.library.go(state, action, &mut self.wire);
-        let Ok(Some((next, _))) = next else {
+        let Ok((Some(next), _)) = next else {
             unreachable!("it was judged before, and is the same every time");
         };
         let mut new = state.clone();
@@ -401,7 +401,12 @@ impl Library<'_> {
             let mut state = last.map_or_else(Replica::new, |c| c.state.clone());
             state.apply(log, index, index).expect("it begins well");
             let by = entry.0;
-            history.committed.push(Committed { entry, by, state });
+            history.committed.push(Committed {
+                entry,
+                by,
+                state,
+                members: None,
+            });
         }
         State {
             nodes,
@@ -476,7 +481,7 @@ impl Library<'_> {
         let late = order.pre_vote || order.check_quorum;
         for &number in state.messages.iter() {
             let told = &self.message(number).thing;
-            if !order.noise && told.is_noise(&self.node(state.nodes[told.to]).thing) {
+            if !order.noise && told.is_noise(&self.node(state.nodes[told.to]).thing, order) {
                 continue;
             }
             let node = told.to as u8;
@@ -489,21 +494,21 @@ impl Library<'_> {
         }
     }
 
-    /// What an action leads to, and the goals that it reaches; nothing if it changes nothing. Puts what is said for the first time into
+    /// What an action leads to, nothing if it changes nothing; and the goals that it reaches. Puts what is said for the first time into
     /// `wire`.
     fn go(
         &mut self,
         state: &State,
         action: Action,
         wire: &mut Wire,
-    ) -> Result<Option<(Next, u64)>, String> {
+    ) -> Result<(Option<Next>, u64), String> {
         let node = state.nodes[usize::from(action.node)];
         let number = self.step(node, action.event);
         let outcome = self.outcome(number);
         if let Some(broken) = &outcome.broken {
             return Err(broken.clone());
         }
-        let noise = self.known.order.noise;
+        let order = self.known.order;
         let Wire { fresh, dead } = wire;
         fresh.clear();
         dead.clear();
@@ -511,13 +516,13 @@ impl Library<'_> {
         fresh.extend(sent.filter(|&message| {
             let told = &self.message(message).thing;
             let receiver = &self.node(state.nodes[told.to]).thing;
-            !(state.messages.contains(&message) || told.is_dead(receiver, noise))
+            !(state.messages.contains(&message) || told.is_dead(receiver, order))
         }));
         if outcome.next != node {
             let new = &self.node(outcome.next).thing;
             dead.extend(state.messages.iter().filter(|&&message| {
                 let told = &self.message(message).thing;
-                told.to == usize::from(action.node) && told.is_dead(new, noise)
+                told.to == usize::from(action.node) && told.is_dead(new, order)
             }));
         }
         if let Event::Receive(message, _) = action.event
@@ -526,7 +531,7 @@ impl Library<'_> {
             dead.push(message);
         }
         if outcome.next == node && fresh.is_empty() && outcome.answers.is_empty() {
-            return Ok(None);
+            return Ok((None, outcome.reached));
         }
         let (history, reached) = {
             let mut others = [&self.node(node).thing; MAX_NODES];
@@ -563,7 +568,7 @@ impl Library<'_> {
             history,
             cluster,
         };
-        Ok(Some((next, reached)))
+        Ok((Some(next), reached))
     }
 
     fn sums(&self, state: &State) -> Sums {

@@ -48,11 +48,12 @@ pub fn walk(
                         broken = Some(wrong);
                         break 'walk;
                     }
-                    Ok(None) => {}
-                    Ok(Some((_, goals))) => {
+                    Ok((next, goals)) => {
                         reached |= goals;
-                        state = worker.follow(&state, action);
-                        break;
+                        if next.is_some() {
+                            state = worker.follow(&state, action);
+                            break;
+                        }
                     }
                 }
             }
