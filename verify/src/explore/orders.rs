@@ -355,11 +355,10 @@ static ORDERS: &[Order] = &[
             "an uncommitted entry is truncated",
             "an entry that a majority had is truncated",
         ],
-        deep: true,
         ..Order::of(3)
     },
     Order {
-        name: "orders-replication-deep",
+        name: "orders-replication-three-terms",
         property: "logs that parted meet again, in a third term, with a crash",
         bounds: Bounds {
             terms: 3,
@@ -374,7 +373,6 @@ static ORDERS: &[Order] = &[
             "an entry is committed",
             "an uncommitted entry is truncated",
         ],
-        deep: true,
         ..Order::of(3)
     },
     Order {

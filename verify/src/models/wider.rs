@@ -4,8 +4,6 @@
 mod callers;
 mod crashes;
 
-pub(super) use callers::{disk_and_apply, settled};
-
 use biglock::rules::{Answer, Body, Refusal};
 use biglock::{Message, NodeId, Term};
 

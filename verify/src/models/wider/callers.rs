@@ -77,7 +77,7 @@ pub const MODELS: &[Model] = &[
 ];
 
 /// The leader of term 1, with its no-op written, committed and applied.
-pub(in crate::models) fn settled(world: &World) -> Arc<Engine> {
+pub(super) fn settled(world: &World) -> Arc<Engine> {
     let node = leader(world, NodeSpec::new(1, 3), 1);
     let mut outside = Outside::claim("disk");
     node.disk_turn(&mut outside).expect("it runs");
@@ -86,7 +86,7 @@ pub(in crate::models) fn settled(world: &World) -> Arc<Engine> {
     node
 }
 
-pub(in crate::models) fn disk_and_apply(world: &World, node: Arc<Engine>) {
+fn disk_and_apply(world: &World, node: Arc<Engine>) {
     let writes = node.clone();
     world.thread("disk", move |outside| writes.disk_loop(outside));
     world.thread("apply", move |outside| node.apply_loop(outside));
