@@ -7,20 +7,18 @@ use super::votes::pass_time_and_stop;
 use crate::harness::{GATED, Model};
 use crate::world::{NodeSpec, Wire, World, heartbeat};
 
-pub const MODELS: &[Model] = &[
-    Model {
-        name: "reads-deep",
-        property: "who reads after its own proposal was committed, and who reads meanwhile, misses nothing, whoever leads next",
-        goals: &[
-            "committed",
-            "read its own",
-            "served before the next leader",
-            "not served",
-        ],
-        body: reads,
-        ..GATED
-    },
-];
+pub const MODELS: &[Model] = &[Model {
+    name: "reads-deep",
+    property: "who reads after its own proposal was committed, and who reads meanwhile, misses nothing, whoever leads next",
+    goals: &[
+        "committed",
+        "read its own",
+        "served before the next leader",
+        "not served",
+    ],
+    body: reads,
+    ..GATED
+}];
 
 /// Node 3 is elected in term 2, by node 2, and commits its no-op there. Node 1 hears of it later.
 fn reads(world: &World) {
