@@ -57,9 +57,9 @@ struct Args {
     /// Run the lab suite in the simulator instead, with each of these seeds: 1-25, or one alone. A FILTER is then of the names of its tests.
     #[arg(long, value_name = "FROM-TO", value_parser = seeds::range, conflicts_with_all = ["bugs", "bless", "report", "trace", "deep", "show", "ledger", "fresh_stacks", "differential"])]
     seeds: Option<RangeInclusive<u64>>,
-    /// With --differential: the seed of the programs.
-    #[arg(long, value_name = "S", default_value_t = differential::SEED, requires = "differential")]
-    seed: u64,
+    /// With --differential: the seed of the programs; without it, that of an ordinary run.
+    #[arg(long, value_name = "S", requires = "differential")]
+    seed: Option<u64>,
     /// Run programs for one comparison in this process. For this program's own use.
     #[arg(long, hide = true, value_name = "CHECK")]
     worker: Option<String>,
@@ -93,6 +93,13 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<bool, String> {
+    // clap asks for what an option requires only where nothing that was given excludes it.
+    if (args.also || args.measure) && !args.bugs {
+        return Err("--also and --measure are of known bugs: give --bugs as well".into());
+    }
+    if args.seed.is_some() && args.differential.is_none() {
+        return Err("--seed is of --differential; a range of seeds is --seeds FROM-TO".into());
+    }
     if !args.trace.is_empty() {
         return check_traces(&args.trace);
     }
@@ -149,6 +156,7 @@ const ROW: u64 = 500;
 
 /// Random programs, as many as are wanted: loom against a brute force.
 fn compare(args: &Args, programs: u64) -> Result<bool, String> {
+    let seed = args.seed.unwrap_or(differential::SEED);
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let part = |row: u64| row * ROW..programs.min((row + 1) * ROW);
     let names: Vec<String> = (0..programs.div_ceil(ROW))
@@ -156,7 +164,7 @@ fn compare(args: &Args, programs: u64) -> Result<bool, String> {
         .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let job = |_, row: usize, progress: &dyn Fn(u64)| {
-        differential::compare(&CHECKS[0], args.seed, part(row as u64), &program, progress)
+        differential::compare(&CHECKS[0], seed, part(row as u64), &program, progress)
     };
     let finished = |compared: &Result<Compared, String>| match compared {
         Ok(compared) if compared.difference.is_none() => {

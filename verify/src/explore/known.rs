@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
-use biglock::rules::{Answer, Appended, Body, Change, NodeId, RoleKind, Term, Verdict};
+use biglock::rules::{Answer, Appended, Body, Change, Members, NodeId, RoleKind, Term, Verdict};
 use biglock::{Entry, Message};
 
 use super::Order;
@@ -22,6 +22,8 @@ pub struct Known {
     pub order: &'static Order,
     /// The renamings of nodes that lead from a beginning to a beginning.
     pub renamings: Vec<Renaming>,
+    /// The members at the beginning.
+    pub founders: Members,
     changes: Vec<Change>,
     nodes: Mutex<Shelf<Node>>,
     messages: Mutex<Shelf<Told>>,
@@ -215,6 +217,7 @@ impl Known {
         Known {
             order,
             renamings: renamings(order),
+            founders: machine::founders(order),
             changes: (order.changes)(),
             nodes: Mutex::default(),
             messages: Mutex::default(),
@@ -658,6 +661,10 @@ impl Told {
             Some(_) if order.late_answers => self.refuses && !order.noise,
             Some(asked_as) => {
                 passed || term == receiver.durable.min(receiver.term) && receiver.role != asked_as
+            }
+            // The answer to a read is one as well, but of no role alone.
+            None if matches!(self.message.body, Body::ReadIndexReply { .. }) => {
+                passed && !order.late_answers
             }
             None => passed && !order.noise,
         }

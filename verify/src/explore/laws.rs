@@ -3,7 +3,7 @@
 //! What a node said and did is noted beside it ([`machine::Past`]). What was committed is noted here, as are the reads that wait.
 
 use biglock::Message;
-use biglock::rules::{Body, Members, NodeId, Payload, Raft, Role, RoleKind, Term};
+use biglock::rules::{Body, Log, Members, NodeId, Payload, Raft, Role, RoleKind, Term};
 
 use super::Bounds;
 use super::known::{Action, Event, Node, Outcome, Told, bit};
@@ -90,8 +90,16 @@ pub struct Committed {
     pub by: Term,
     /// The state after it.
     pub state: Replica,
-    /// The members, if it names them or one before it does.
-    pub members: Option<Members>,
+    /// The members that it names, or one before it does, or with which the cluster began.
+    pub members: Members,
+}
+
+/// The members up to this entry: those that it names, or those before it.
+pub fn members_at(log: &Log, index: u64, before: &Members) -> Members {
+    match log.get(index).map(|entry| &entry.payload) {
+        Some(Payload::Members(members)) => members.clone(),
+        _ => before.clone(),
+    }
 }
 
 /// A read that waits.
@@ -123,6 +131,8 @@ pub struct Look<'a> {
     pub fresh: &'a [u32],
     /// What was remembered before.
     pub history: &'a History,
+    /// The members at the beginning.
+    pub founders: &'a Members,
 }
 
 impl Look<'_> {
@@ -245,12 +255,8 @@ impl Look<'_> {
                     ));
                 }
             }
-            let before = known.last().and_then(|known| known.members.clone());
-            let named = new.machine.raft.log().get(index);
-            let members = match named.map(|entry| &entry.payload) {
-                Some(Payload::Members(members)) => Some(members.clone()),
-                _ => before,
-            };
+            let before = known.last().map_or(self.founders, |known| &known.members);
+            let members = members_at(new.machine.raft.log(), index, before);
             self.edit(history).committed.push(Committed {
                 entry,
                 by: new.term,
@@ -278,9 +284,7 @@ impl Look<'_> {
                 ));
             }
             let named = known.get(snapshot.last.index as usize - 1);
-            if let Some(members) = named.and_then(|known| known.members.as_ref())
-                && *members != snapshot.members
-            {
+            if named.map_or(self.founders, |known| &known.members) != &snapshot.members {
                 return Err(format!(
                     "{id} has a snapshot that names other members than the log did up to {place} (section 7)"
                 ));

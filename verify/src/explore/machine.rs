@@ -123,13 +123,17 @@ fn at(now: Time) -> At {
 /// The number of every pre-vote. That they repeat lets late answers count: a pre-vote promises nothing, so safety may not depend on it.
 const ATTEMPT: u64 = 2000;
 
+/// The members with which this configuration begins.
+pub fn founders(order: &Order) -> Members {
+    Members::voting((0..order.voters as u64).map(|nth| NodeId(FIRST_NODE + nth)))
+}
+
 impl Machine {
     /// A node of this configuration that starts on this disk, which has no snapshot that was never taken.
     pub fn start(order: &Order, nth: usize, disk: Stored, lives: u8) -> Machine {
         let id = NodeId(FIRST_NODE + nth as u64);
-        let voters = (0..order.voters as u64).map(|nth| NodeId(FIRST_NODE + nth));
         let members = match nth < order.voters {
-            true => Members::voting(voters),
+            true => founders(order),
             false => Members::default(),
         };
         let mut settings = Settings::new(id, members);

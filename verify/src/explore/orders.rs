@@ -48,7 +48,7 @@ static ORDERS: &[Order] = &[
     },
     Order {
         name: "orders-elections-of-3",
-        property: "a term has one leader, whose log holds what is committed, with old votes and refusals arriving at any time",
+        property: "a term has one leader, whose log holds what is committed, with old requests, and refusals that are still awaited, arriving at any time",
         bounds: Bounds {
             terms: 3,
             campaigns: 3,

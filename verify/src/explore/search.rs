@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::known::{Action, Event, Known, Library};
-use super::laws::{Committed, GOALS, History, Look};
+use super::laws::{Committed, GOALS, History, Look, members_at};
 use super::machine::{self, Machine};
 use super::recovery;
 use super::replica::Replica;
@@ -401,11 +401,13 @@ impl Library<'_> {
             let mut state = last.map_or_else(Replica::new, |c| c.state.clone());
             state.apply(log, index, index).expect("it begins well");
             let by = entry.0;
+            let before = last.map_or(&self.known.founders, |c| &c.members);
+            let members = members_at(log, index, before);
             history.committed.push(Committed {
                 entry,
                 by,
                 state,
-                members: None,
+                members,
             });
         }
         State {
@@ -552,6 +554,7 @@ impl Library<'_> {
                 told: &|message| &self.message(message).thing,
                 fresh,
                 history: &self.history(state.history).thing,
+                founders: &self.known.founders,
             };
             look.judge()?
         };

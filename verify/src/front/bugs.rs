@@ -17,7 +17,9 @@ pub(super) fn run_bugs(args: &Args) -> Result<bool, String> {
     let others = all.len() - bugs.len();
     if bugs.is_empty() {
         // With --exact it is the id that is wanted; else the words of a title are names as well.
-        let words = all.iter().flat_map(|bug| bug.title.split(' '));
+        let words = all
+            .iter()
+            .flat_map(|bug| bug.title.split(|c: char| !c.is_alphanumeric() && c != '-'));
         let words = words.filter(|_| !args.options.exact);
         let ids = all.iter().map(|bug| bug.id.as_str());
         let why = args.options.nothing(&ids.chain(words).collect::<Vec<_>>());

@@ -41,6 +41,16 @@ pub fn run(options: &Options, seeds: RangeInclusive<u64>) -> Result<bool, String
     };
     let ran = run_seeds(&tests, seeds.clone(), options.at_once(), || true, ended);
     let (from, to) = (seeds.start(), seeds.end());
+    let (name, property) = match &options.filter {
+        None => (
+            format!("seeds-{from}-{to}"),
+            "the lab suite holds, with each of these seeds",
+        ),
+        Some(filter) => (
+            format!("seeds-{from}-{to} {filter}"),
+            "these tests of the lab suite hold, with each of these seeds",
+        ),
+    };
     let mut row = ModelRow {
         bounds: [("from".into(), *from), ("to".into(), *to)].into(),
         searched: Searched::Executions {
@@ -48,9 +58,9 @@ pub fn run(options: &Options, seeds: RangeInclusive<u64>) -> Result<bool, String
         },
         seconds: clock.now().since(begin).as_secs_f64(),
         ..ModelRow::new(
-            &format!("seeds-{from}-{to}"),
+            &name,
             "simulation",
-            "the lab suite holds, with each of these seeds",
+            property,
             many(tests.len() as u64, "test"),
         )
     };

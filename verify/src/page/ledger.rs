@@ -118,7 +118,7 @@ pub(super) fn unchecked(rows: &[ModelRow], scope: &Scope) -> Markup {
             h3 { "Of the checker" }
             p {
                 "Loom is compared with a brute force, which bears out its locks, its waits and its broadcasts, and nothing else. These parts of it are not \
-                 compared, and no program can use them here:"
+                 compared, and the facade offers them to nobody:"
             }
             div.prose { (markdown(proof::not_compared(), false)) }
         }
