@@ -270,6 +270,15 @@ fn run_models(args: &Args) -> Result<bool, String> {
         row.rules = proof::stands_for(&rules, &row.name);
     }
     print_pictures(&rows, options.show);
+    let nothing = rows
+        .iter()
+        .all(|row| row.failure.is_none() && row.found.is_none());
+    if options.show && nothing {
+        println!(
+            "\n--show: all of it holds, so there is no picture. `cargo verify course --show` has some of what is broken on purpose, \
+             `cargo verify --bugs K2 --exact --show` one of a bug."
+        );
+    }
     if args.ledger {
         println!("\n{}", proof::text(&rules, &rows));
     }

@@ -215,7 +215,7 @@ pub fn summary(entries: &[Entry<'_>]) -> String {
     match (of("FAILED"), of("holds in part"), of("not run")) {
         (0, 0, 0) => format!("{holds} of {all} rules hold in all that stands for them"),
         (0, part, idle) => format!(
-            "{holds} of {all} rules hold in all that stands for them, {part} in the part of it that ran; for {idle} nothing ran"
+            "No rule is broken: {holds} of {all} hold in all that stands for them, {part} in the part of it that ran, and {idle} were not asked about"
         ),
         (failed, ..) => format!("{failed} of {all} rules are broken, or not shown"),
     }

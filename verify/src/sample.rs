@@ -96,7 +96,11 @@ fn run(args: &Args) -> Result<bool, String> {
     let failed: Vec<&ModelRow> = rows.iter().filter(|row| !row.passed()).collect();
     for row in &failed {
         let why = row.failure.as_ref().map_or("", |failure| &failure.message);
-        let _ = writeln!(out, "{}: {why}. Nothing is shown.", row.name);
+        let then = match why.starts_with("never reached") {
+            true => "Nothing is broken, and nothing shown: draw more with --runs",
+            false => "Nothing is shown",
+        };
+        let _ = writeln!(out, "{}: {why}. {then}.", row.name);
     }
     if failed.is_empty() {
         let _ = writeln!(
