@@ -3,6 +3,7 @@
 use biglock::node::Tell;
 
 use super::leading::leader;
+use super::reading::read_meanwhile;
 use super::votes::pass_time_and_stop;
 use crate::harness::{GATED, Model};
 use crate::world::{NodeSpec, Wire, World, heartbeat};
@@ -20,7 +21,7 @@ pub const MODELS: &[Model] = &[Model {
     ..GATED
 }];
 
-/// Node 3 is elected in term 2, by node 2, and commits its no-op there. Node 1 hears of it later.
+/// Node 3 is elected in term 2, by node 2. Node 1, where one proposes and reads what came of it, and another reads, hears of that later.
 fn reads(world: &World) {
     let node = leader(world, NodeSpec::new(1, 3).wire(Wire::Answered).instant(), 1);
     let (there, hears) = (world.clone(), node.clone());
@@ -30,18 +31,7 @@ fn reads(world: &World) {
         let news = there.said(heartbeat(3, 1, 2));
         hears.receive(outside, news);
     });
-    let (there, reads) = (world.clone(), node.clone());
-    world.thread("caller a", move |outside| {
-        reads.monitor().disturb(outside);
-        let superseded = there.leader_of(2).is_some();
-        match there.read(&reads, outside) {
-            Ok(()) if superseded => {
-                panic!("who was superseded can't serve it, and node 3 was not heard")
-            }
-            Ok(()) => there.reached("served before the next leader"),
-            Err(_) => there.reached("not served"),
-        }
-    });
+    read_meanwhile(world, "caller a", &node);
     let (there, reads) = (world.clone(), node.clone());
     world.thread("caller b", move |outside| {
         let (who, awaited) = Tell::promise();

@@ -1,5 +1,9 @@
 //! Linearizable reads, and the end of the leadership on which they rely.
 
+use std::sync::Arc;
+
+use biglock::node::Engine;
+
 use super::leading::leader;
 use super::votes::{pass_time_and_stop, receive};
 use crate::harness::{GATED, Model};
@@ -36,8 +40,15 @@ fn term_change(world: &World) {
         let news = there.append((3, 1, 2), at(1, 1), vec![noop(2)], 2);
         hears.receive(outside, news);
     });
+    read_meanwhile(world, "caller", &node);
+    // In the new term node 1 asks node 3, which does not answer.
+    pass_time_and_stop(world, &node, &[]);
+}
+
+/// A caller reads at the leader of term 1, while node 3 is elected in term 2.
+pub(super) fn read_meanwhile(world: &World, name: &'static str, node: &Arc<Engine>) {
     let (there, reads) = (world.clone(), node.clone());
-    world.thread("caller", move |outside| {
+    world.thread(name, move |outside| {
         reads.monitor().disturb(outside);
         let superseded = there.leader_of(2).is_some();
         match there.read(&reads, outside) {
@@ -48,8 +59,6 @@ fn term_change(world: &World) {
             Err(_) => there.reached("not served"),
         }
     });
-    // In the new term node 1 asks node 3, which does not answer.
-    pass_time_and_stop(world, &node, &[]);
 }
 
 /// Node 2 led term 1 and committed an entry, which node 1 has too; but node 1, which leads term 2, can't know that it is committed before
